@@ -1,0 +1,33 @@
+//! Compiles the protos without protoc.
+//!
+//! Invariant: one descriptor set serves the generated code, reflection, the JSON face and OpenAPI, so that they cannot
+//! disagree. It keeps the comments (OpenAPI prints them) and the options (the JSON routes come from them).
+
+use std::path::PathBuf;
+
+use prost::Message as _;
+
+/// Where the API lies below `proto/`. Every file in it is compiled: a new noun needs no edit here.
+const API: &str = "onbill/v1";
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let mut protos = Vec::new();
+    for entry in std::fs::read_dir(PathBuf::from("proto").join(API))? {
+        protos.push(format!("{API}/{}", entry?.file_name().to_string_lossy()));
+    }
+    protos.sort();
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_imports(true).include_source_info(true).open_files(protos)?;
+    // Encoded, not as a value: only the encoded form keeps options that prost does not know.
+    let encoded = compiler.encode_file_descriptor_set();
+    std::fs::write(out.join("onbill.binpb"), &encoded)?;
+    let descriptors = prost_types::FileDescriptorSet::decode(encoded.as_slice())?;
+    tonic_prost_build::configure()
+        .codec_path("crate::faces::grpc::codec::ContractCodec")
+        .bytes(".")
+        .include_file("pb.rs")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! The rules: plain functions over values.
+//!
+//! Invariant: nothing here waits, reads a clock, draws a random number or does I/O; `now` and ids are arguments.
+//! Nothing here knows gRPC, JSON, SQL or a store.
+
+pub mod address;
+pub mod catalogue;
+pub mod ids;
+pub mod money;
+
+/// A moment of the gateway's clock.
+pub type Time = jiff::Timestamp;

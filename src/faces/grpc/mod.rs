@@ -1,0 +1,3 @@
+//! The gRPC services: one thin file each.
+
+pub mod codec;

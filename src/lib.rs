@@ -1,0 +1,6 @@
+//! onbill: a carrier-billing gateway.
+
+#![forbid(unsafe_code)]
+
+pub mod domain;
+pub mod faces;

@@ -1,0 +1,3 @@
+//! The binary: arguments to command.
+
+fn main() {}
