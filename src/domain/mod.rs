@@ -3,10 +3,15 @@
 //! Invariant: nothing here waits, reads a clock, draws a random number or does I/O; `now` and ids are arguments.
 //! Nothing here knows gRPC, JSON, SQL or a store.
 
+pub mod money;
+pub mod ids;
 pub mod address;
 pub mod catalogue;
-pub mod ids;
-pub mod money;
+pub mod directory;
+pub mod account;
+pub mod pin;
+pub mod transaction;
+pub mod event;
 
 /// A moment of the gateway's clock.
 pub type Time = jiff::Timestamp;

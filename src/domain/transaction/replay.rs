@@ -1,0 +1,81 @@
+//! Decides what a request is that comes under a key the ledger knows already.
+//!
+//! Invariant: the same request is answered from the record and never done again; another request under the key never
+//! touches it. "The same" compares the fields of [`Compared`] by value. Waiting for a flight is not here.
+
+use super::{Compared, State, Transaction};
+use crate::domain::Time;
+
+/// What the ledger's record means for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recalled {
+    /// There is no record: the request is new.
+    Fresh,
+    /// Another request has the key.
+    Another,
+    /// The outcome is final: answer it.
+    Final,
+    /// It is being worked on, here or elsewhere.
+    Underway,
+    /// Nobody works on it: reconcile it on the spot.
+    Orphan,
+    /// It was given up before anything happened, and may be taken up again.
+    Released,
+}
+
+/// Judges the record under a request's key.
+#[must_use]
+pub fn recall(record: Option<&Transaction>, request: &Compared, now: Time) -> Recalled {
+    let Some(record) = record else {
+        return Recalled::Fresh;
+    };
+    if record.compared != *request {
+        return Recalled::Another;
+    }
+    match record.state {
+        State::Success | State::Failure => Recalled::Final,
+        State::Released => Recalled::Released,
+        State::Pending | State::Unknown => match &record.lease {
+            Some(lease) if now < lease.until => Recalled::Underway,
+            Some(_) | None => Recalled::Orphan,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::transaction::samples;
+
+    #[test]
+    fn a_record_is_judged_by_sameness_then_state_then_lease() {
+        let sample = samples::charge("c1", "10");
+        let until = sample.lease.as_ref().expect("an intent is leased").until;
+        let before = samples::now();
+        for (state, now, expected) in [
+            (State::Pending, before, Recalled::Underway),
+            (State::Pending, until, Recalled::Orphan),
+            (State::Unknown, until, Recalled::Orphan),
+            (State::Success, before, Recalled::Final),
+            (State::Failure, before, Recalled::Final),
+            (State::Released, before, Recalled::Released),
+        ] {
+            let mut record = sample.clone();
+            record.state = state;
+            assert_eq!(recall(Some(&record), &sample.compared, now), expected, "{state:?}");
+            let mut other = sample.compared.clone();
+            other.description = "something else".into();
+            assert_eq!(recall(Some(&record), &other, now), Recalled::Another, "{state:?}");
+        }
+        assert_eq!(recall(None, &sample.compared, before), Recalled::Fresh);
+    }
+
+    #[test]
+    fn amounts_are_compared_by_value() {
+        let record = samples::charge("c1", "10");
+        let same = samples::charge("c1", "10.00").compared;
+        let other = samples::charge("c1", "10.01").compared;
+        assert_ne!(recall(Some(&record), &same, samples::now()), Recalled::Another);
+        assert_eq!(recall(Some(&record), &other, samples::now()), Recalled::Another);
+    }
+}

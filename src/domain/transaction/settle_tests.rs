@@ -1,0 +1,161 @@
+//! Every answer of a CSP, and what becomes of the record.
+
+use super::*;
+use crate::domain::transaction::samples;
+
+fn receipt(record: &Transaction) -> Receipt {
+    Receipt { reference: record.reference, money: record.money }
+}
+
+#[test]
+fn each_answer_has_its_state_and_only_final_ones_make_an_event() {
+    let record = samples::charge("c1", "10");
+    let profile = samples::profile();
+    for (heard, state, message, event) in [
+        (Heard::Booked(receipt(&record)), State::Success, "Charge success", true),
+        (Heard::Refused("daily-limit".into()), State::Failure, "Over spending daily limit", true),
+        (Heard::Refused("E-17".into()), State::Failure, "Charge declined", true),
+        (Heard::NotApplied("connect refused".into()), State::Released, "Charge pending", false),
+        (Heard::Unclear("time-out".into()), State::Unknown, "Charge pending", false),
+    ] {
+        let unit = by_answer(&record, &heard, &profile, &samples::moment(samples::now()));
+        assert_eq!(unit.transaction.state, state, "{heard:?}");
+        assert_eq!(unit.transaction.message(), message, "{heard:?}");
+        assert_eq!(unit.event.is_some(), event, "{heard:?}");
+        assert!(record.state.may_become(state), "{heard:?}");
+        assert!(unit.transaction.lease.is_none(), "{heard:?}");
+        assert_eq!(unit.expected, Expected::Version(record.version), "{heard:?}");
+    }
+}
+
+#[test]
+fn a_receipt_for_anything_else_is_never_success() {
+    let record = samples::charge("c1", "10");
+    let mut amount = receipt(&record);
+    amount.money.minor += 1;
+    let mut currency = receipt(&record);
+    currency.money.currency = crate::domain::money::Currency::from_code("USD").expect("a currency");
+    let mut reference = receipt(&record);
+    reference.reference = Reference::from_bytes([0; 16]);
+    for wrong in [amount, currency, reference] {
+        let unit = by_answer(&record, &Heard::Booked(wrong), &samples::profile(), &samples::moment(samples::now()));
+        assert_eq!(unit.transaction.state, State::Unknown, "{wrong:?}");
+        assert!(unit.transaction.stuck.is_some() && unit.event.is_none() && unit.postings.is_empty());
+        assert_eq!(unit.transaction.due_at, None, "a person has to look");
+    }
+}
+
+#[test]
+fn postings_sum_to_zero_and_a_refund_turns_them_around() {
+    for (record, partner_minor) in [(samples::charge("c1", "10"), 1000), (samples::refund("r1", "c1", "-4.5"), -450)] {
+        let heard = Heard::Booked(receipt(&record));
+        let unit = by_answer(&record, &heard, &samples::profile(), &samples::moment(samples::now()));
+        let sum: i64 = unit.postings.iter().map(|posting| posting.money.minor).sum();
+        assert_eq!(sum, 0);
+        let partner = BookAccount::Partner(record.key.partner.clone());
+        let gained = unit.postings.iter().find(|posting| posting.account == partner).expect("the partner's side");
+        assert_eq!(gained.money.minor, partner_minor);
+    }
+}
+
+#[test]
+fn a_refund_keeps_its_share_only_where_it_is_booked_or_still_may_be() {
+    let record = samples::refund("r1", "c1", "-4.5");
+    for (heard, held_and_done) in [
+        (Heard::Booked(receipt(&record)), Some((0, 450))),
+        (Heard::Refused("no".into()), Some((-450, 0))),
+        (Heard::NotApplied("no".into()), Some((-450, 0))),
+        (Heard::Unclear("no".into()), None),
+    ] {
+        let unit = by_answer(&record, &heard, &samples::profile(), &samples::moment(samples::now()));
+        let hold = unit.hold.map(|hold| (hold.held_minor, hold.done_minor));
+        assert_eq!(hold, held_and_done, "{heard:?}");
+    }
+}
+
+#[test]
+fn not_known_is_not_never_until_the_csp_has_promised_to_forget() {
+    let mut record = samples::charge("c1", "10");
+    record.state = State::Unknown;
+    record.sent_before = samples::now();
+    for (forget_after_s, asked_after_s, state, stuck) in [
+        (Some(2), 1, State::Unknown, false),
+        (Some(2), 2, State::Failure, false),
+        (Some(60), 59, State::Unknown, false),
+        (None, 1_000_000, State::Unknown, true),
+    ] {
+        let mut profile = samples::profile();
+        profile.forget_after_s = forget_after_s;
+        let moment = samples::moment(samples::after_s(asked_after_s));
+        let unit = by_inquiry(&record, &Learnt::NotKnown, &profile, &moment);
+        assert_eq!(unit.transaction.state, state, "{forget_after_s:?} {asked_after_s}");
+        assert_eq!(unit.transaction.stuck.is_some(), stuck, "{forget_after_s:?} {asked_after_s}");
+        if state == State::Failure {
+            assert_eq!(unit.transaction.message(), "Charge not confirmed");
+        }
+    }
+}
+
+#[test]
+fn an_inquiry_is_not_later_than_the_moment_from_which_not_known_means_never() {
+    let mut record = samples::charge("c1", "10");
+    record.state = State::Unknown;
+    record.sent_before = samples::now();
+    record.inquiries = 5;
+    let unit = by_inquiry(&record, &Learnt::NotKnown, &samples::profile(), &samples::moment(samples::after_s(1)));
+    assert_eq!(unit.transaction.due_at, Some(samples::after_s(2)));
+}
+
+#[test]
+fn asking_goes_on_more_slowly_and_people_are_told_after_a_while() {
+    let mut record = samples::charge("c1", "10");
+    record.state = State::Unknown;
+    let moment = samples::moment(samples::now());
+    let mut pauses = Vec::new();
+    for _ in 0..25 {
+        let unit = by_inquiry(&record, &Learnt::Unclear("5xx".into()), &samples::profile(), &moment);
+        let due = unit.transaction.due_at.expect("asked again");
+        pauses.push(due.duration_since(moment.now).as_millis());
+        record = unit.transaction;
+    }
+    assert!(pauses.is_sorted(), "{pauses:?}");
+    assert_eq!((pauses[0], pauses[24]), (1000, 60_000));
+    assert!(record.stuck.is_some());
+}
+
+#[test]
+fn whoever_takes_a_record_knows_that_its_former_owner_sends_nothing_more() {
+    let record = samples::charge("c1", "10");
+    let lease = Lease { owner: crate::domain::ids::InstanceId::new("gateway-2"), until: samples::after_s(40) };
+    let taken = take(&record, lease, samples::after_s(5)).transaction;
+    assert_eq!(taken.sent_before, samples::after_s(5));
+    assert_eq!((taken.state, taken.due_at), (State::Pending, Some(samples::after_s(40))));
+}
+
+#[test]
+fn a_contradiction_of_a_final_outcome_is_noted_and_changes_nothing() {
+    let mut record = samples::charge("c1", "10");
+    record.state = State::Failure;
+    let heard = Heard::Booked(receipt(&record));
+    let unit = contradicted(&record, &heard).expect("a contradiction");
+    assert_eq!(unit.transaction.state, State::Failure);
+    assert!(unit.transaction.stuck.is_some());
+    record.state = State::Success;
+    assert!(contradicted(&record, &heard).is_none(), "the same word again is none");
+}
+
+#[test]
+fn final_states_never_change() {
+    use State::{Failure, Pending, Released, Success, Unknown};
+    for (from, to) in [
+        (Pending, &[Success, Failure, Unknown, Released][..]),
+        (Unknown, &[Success, Failure][..]),
+        (Released, &[Pending][..]),
+        (Success, &[][..]),
+        (Failure, &[][..]),
+    ] {
+        for next in [Pending, Success, Failure, Unknown, Released] {
+            assert_eq!(from.may_become(next), to.contains(&next), "{from:?} to {next:?}");
+        }
+    }
+}

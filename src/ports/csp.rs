@@ -1,0 +1,167 @@
+//! The port of a CSP: five verbs that every operator can be spoken to with.
+//!
+//! Invariant: an error says what may be done next. Only [`CspError::NotApplied`] allows the same request to be sent
+//! again; after [`CspError::Unknown`] the CSP must be asked before anything else. Everything about an operator that is
+//! data (currency, patterns, verdicts, what it promises) is its `CspProfile`, not here.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::Cause;
+use crate::domain::account::Account;
+use crate::domain::address::{Address, Msisdn};
+use crate::domain::directory::PinSms;
+use crate::domain::ids::{AccountRef, ChargeCode, CorrelationId, Reference};
+use crate::domain::money::Money;
+use crate::domain::transaction::settle::Receipt;
+
+/// Who is looked up.
+#[derive(Debug, Clone)]
+pub enum Identifier {
+    /// By number or e-mail address.
+    Address(Address),
+    /// By the CSP's own name of the account.
+    Account(AccountRef),
+}
+
+/// What goes with every call.
+#[derive(Debug, Clone)]
+pub struct CallContext {
+    /// Sent on, so that both sides' logs can be put together.
+    pub correlation: CorrelationId,
+    /// How long the call may take. The adapter gives up by itself and says so by its error.
+    pub budget: Duration,
+}
+
+/// A charge to book.
+#[derive(Debug, Clone)]
+pub struct ChargeOrder {
+    /// Its name, the same at every repeat: the CSP books a reference once.
+    pub reference: Reference,
+    /// Whose bill.
+    pub account: AccountRef,
+    /// What the CSP calls the product.
+    pub charge_code: ChargeCode,
+    /// How much, positive.
+    pub money: Money,
+    /// The text for the bill.
+    pub bill_text: String,
+}
+
+/// A refund to book.
+#[derive(Debug, Clone)]
+pub struct RefundOrder {
+    /// Its own name, the same at every repeat.
+    pub reference: Reference,
+    /// The name of the charge that it gives back.
+    pub charge: Reference,
+    /// Whose bill.
+    pub account: AccountRef,
+    /// What the CSP calls the product.
+    pub charge_code: ChargeCode,
+    /// How much to give back, positive.
+    pub money: Money,
+    /// The text for the bill.
+    pub bill_text: String,
+}
+
+/// What a CSP knows of a reference.
+#[derive(Debug, Clone)]
+pub enum Inquiry {
+    /// It is booked.
+    Booked(Receipt),
+    /// It was refused, with the CSP's own code.
+    Refused {
+        /// The CSP's own code.
+        code: String,
+    },
+    /// It does not know the reference now. That is not yet "never".
+    NotKnown,
+}
+
+/// A text message.
+#[derive(Debug, Clone)]
+pub struct Sms {
+    /// Who it is from, as the phone shows it; `None` leaves it to the CSP.
+    pub sender: Option<String>,
+    /// Language of the text, a BCP 47 tag; `None` where it is not known.
+    pub language: Option<String>,
+    /// The text.
+    pub text: SmsText,
+}
+
+/// The text of a message: it may hold a PIN, so it does not print.
+#[derive(Clone)]
+pub struct SmsText(String);
+
+impl SmsText {
+    /// Wraps a text.
+    #[must_use]
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text. For the message itself only.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for SmsText {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("SmsText(****)")
+    }
+}
+
+impl Sms {
+    /// A PIN message with its text filled in.
+    #[must_use]
+    pub fn of_pin(template: &PinSms, text: String) -> Self {
+        Self {
+            sender: Some(template.sender.clone()),
+            language: Some(template.language.clone()),
+            text: SmsText::new(text),
+        }
+    }
+}
+
+/// Why a CSP did not do, or may not have done, what it was asked.
+#[derive(Debug, Clone)]
+pub enum CspError {
+    /// Nothing was applied and nothing is under way: not one byte was written, or the CSP said so in a way that its
+    /// profile lists. The same request may be sent again under the same reference.
+    NotApplied(Cause),
+    /// The CSP said no, for good, with its own code.
+    Refused {
+        /// The CSP's own code; the profile turns it into public words.
+        code: String,
+    },
+    /// Anything else: it may have been applied. Ask before anything else.
+    Unknown(Cause),
+}
+
+/// An operator.
+#[async_trait]
+pub trait Csp: Send + Sync {
+    /// Looks an account up, for a purchase of a product where one is named. `Ok(None)`: the CSP does not know it.
+    async fn account(
+        &self,
+        who: &Identifier,
+        product: Option<&ChargeCode>,
+        call: &CallContext,
+    ) -> Result<Option<Account>, CspError>;
+
+    /// Books a charge, once for its reference.
+    async fn charge(&self, order: &ChargeOrder, call: &CallContext) -> Result<Receipt, CspError>;
+
+    /// Books a refund, once for its reference.
+    async fn refund(&self, order: &RefundOrder, call: &CallContext) -> Result<Receipt, CspError>;
+
+    /// Tells what is known of a reference.
+    async fn inquire(&self, reference: &Reference, call: &CallContext) -> Result<Inquiry, CspError>;
+
+    /// Sends a text message.
+    async fn notify(&self, number: &Msisdn, message: &Sms, call: &CallContext) -> Result<(), CspError>;
+}

@@ -1,0 +1,88 @@
+//! The port of state that may be lost at any moment without harm to money: PINs, and who works on which key.
+//!
+//! Invariant: nothing here decides whether money moves. Losing it costs PINs in flight and a little speed. `now` is
+//! always an argument, so that the gateway's clock rules; a store's own expiry only collects garbage. Each verb is one
+//! round trip.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::Cause;
+use crate::domain::Time;
+use crate::domain::address::Msisdn;
+use crate::domain::directory::SendQuota;
+use crate::domain::ids::PartnerId;
+use crate::domain::pin::{PinDigest, StoredPin, Verdict};
+use crate::domain::transaction::TransactionKey;
+
+/// The store cannot answer. Charges go on without it; PIN calls are refused with 503.
+#[derive(Debug, Clone)]
+pub struct EphemeralUnavailable(pub Cause);
+
+/// Whose PIN: PINs and tries belong to a partner and a number.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PinSlot {
+    /// The partner.
+    pub partner: PartnerId,
+    /// The number.
+    pub number: Msisdn,
+}
+
+/// What came of keeping a new PIN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Issued {
+    /// It is kept, the one before is void, and the send is counted.
+    Kept,
+    /// One send too many: nothing changed.
+    QuotaReached {
+        /// Seconds after which a send is allowed again.
+        retry_after_s: u32,
+    },
+}
+
+/// What came of asking to work on a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flight {
+    /// Nobody else does: it is ours until it is ended, or its time is up.
+    Begun,
+    /// Somebody else does.
+    Underway,
+}
+
+/// Short-lived shared state.
+#[async_trait]
+pub trait Ephemeral: Send + Sync {
+    /// Keeps a new PIN if the quotas allow one more send, and counts the send.
+    async fn issue_pin(
+        &self,
+        slot: &PinSlot,
+        pin: StoredPin,
+        quota: SendQuota,
+        now: Time,
+    ) -> Result<Issued, EphemeralUnavailable>;
+
+    /// Judges a try by the rules of `domain::pin`, keeps what they say, and remembers when one was right.
+    async fn redeem_pin(&self, slot: &PinSlot, offered: &PinDigest, now: Time)
+    -> Result<Verdict, EphemeralUnavailable>;
+
+    /// When a PIN of this slot was last right, within the last `within_minutes`.
+    async fn pin_proved_at(
+        &self,
+        slot: &PinSlot,
+        within_minutes: u32,
+        now: Time,
+    ) -> Result<Option<Time>, EphemeralUnavailable>;
+
+    /// Forgets PINs, tries and counted sends of a number, for all partners.
+    async fn forget_number(&self, number: &Msisdn) -> Result<(), EphemeralUnavailable>;
+
+    /// Asks to be the only one who works on a key, for at most `ttl`.
+    async fn begin_flight(&self, key: &TransactionKey, ttl: Duration) -> Result<Flight, EphemeralUnavailable>;
+
+    /// Ends a flight and wakes those who wait for it.
+    async fn end_flight(&self, key: &TransactionKey);
+
+    /// Waits until the flight of a key has ended, or for `wait_max`, whichever is first.
+    async fn await_flight(&self, key: &TransactionKey, wait_max: Duration) -> Result<(), EphemeralUnavailable>;
+}

@@ -1,0 +1,87 @@
+//! The port of the ledger: the system of record.
+//!
+//! Invariant: the ledger alone decides uniqueness, and answers only after what it answers is durable. A unit of work is
+//! committed whole or not at all, and only if what it expects is there: the record's absence or version, and room for
+//! a refund's hold under its charge. Caches and locks elsewhere only make it fast.
+
+use async_trait::async_trait;
+
+use super::Cause;
+use crate::domain::Time;
+use crate::domain::account::AccountKey;
+use crate::domain::ids::PartnerId;
+use crate::domain::transaction::{Kind, Status, Transaction, TransactionKey, UnitOfWork};
+
+/// What became of a unit of work that was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Commit {
+    /// It is durable. The record has this version now.
+    Done {
+        /// Version to expect at the next change.
+        version: u32,
+    },
+    /// What it expected is not there: nothing was written. Reload and decide again.
+    Conflict,
+}
+
+/// The ledger cannot answer. After a commit: nothing is known to be written, and nothing may be acknowledged.
+#[derive(Debug, Clone)]
+pub struct LedgerUnavailable(pub Cause);
+
+/// Where a page of a list begins: just after this row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// When its transaction was accepted, in microseconds since 1970.
+    pub accepted_at_us: i64,
+    /// The ledger's own number of it, which tells apart what was accepted in one microsecond.
+    pub sequence: i64,
+}
+
+/// Which transactions to list.
+#[derive(Debug, Clone)]
+pub struct ListQuery {
+    /// Whose.
+    pub partner: PartnerId,
+    /// Accepted at this time or later.
+    pub since: Option<Time>,
+    /// Accepted before this time.
+    pub until: Option<Time>,
+    /// With this status, as callers see it.
+    pub status: Option<Status>,
+    /// Charges or refunds only.
+    pub kind: Option<Kind>,
+    /// Of this account.
+    pub account: Option<AccountKey>,
+    /// After this row.
+    pub after: Option<Cursor>,
+    /// Most rows.
+    pub rows_max: u32,
+}
+
+/// A row of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The record.
+    pub transaction: Transaction,
+    /// Where the next page would begin if this were the last row of its page.
+    pub cursor: Cursor,
+}
+
+/// The system of record.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// Commits a unit of work; answers after it is durable.
+    async fn commit(&self, unit: UnitOfWork) -> Result<Commit, LedgerUnavailable>;
+
+    /// The record under a key, in whatever state.
+    async fn recall(&self, key: &TransactionKey) -> Result<Option<Transaction>, LedgerUnavailable>;
+
+    /// Records that callers can see (released ones are not among them), newest first.
+    async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, LedgerUnavailable>;
+
+    /// Records that somebody must look at: their `due_at` is `now` or earlier. Oldest due first.
+    async fn due(&self, now: Time, rows_max: u32) -> Result<Vec<Transaction>, LedgerUnavailable>;
+
+    /// Whether the ledger would take a commit now.
+    async fn check(&self) -> Result<(), LedgerUnavailable>;
+}

@@ -1,0 +1,59 @@
+//! The port of what a test may see and move behind the gateway: a phone's inbox and a CSP's bill.
+//!
+//! Invariant: only CSPs that are scripted for tests have it; nothing in the path of a charge uses it.
+
+use async_trait::async_trait;
+
+use super::Cause;
+use crate::domain::Time;
+use crate::domain::address::Msisdn;
+use crate::domain::ids::Reference;
+use crate::domain::money::Money;
+
+/// The sandbox CSP cannot answer.
+#[derive(Debug, Clone)]
+pub struct SandboxUnavailable(pub Cause);
+
+/// A text message that a phone has received.
+#[derive(Debug, Clone)]
+pub struct ReceivedSms {
+    /// The text, with the PIN where there is one.
+    pub text: super::csp::SmsText,
+    /// When it came.
+    pub at: Time,
+}
+
+/// A line of a bill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BillLine {
+    /// Under which reference it was booked.
+    pub reference: Reference,
+    /// The amount; negative on a refund.
+    pub money: Money,
+    /// The text.
+    pub text: String,
+    /// When it was booked.
+    pub at: Time,
+}
+
+/// A bill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bill {
+    /// Its lines, oldest first: the newest that fit.
+    pub lines: Vec<BillLine>,
+    /// The sum of all lines, those that did not fit included.
+    pub total: Money,
+}
+
+/// A CSP that is scripted for tests.
+#[async_trait]
+pub trait SandboxCsp: Send + Sync {
+    /// What a number has received, newest first, at most `messages_max`.
+    async fn messages(&self, number: &Msisdn, messages_max: usize) -> Result<Vec<ReceivedSms>, SandboxUnavailable>;
+
+    /// The bill of a number, with at most `lines_max` lines.
+    async fn bill(&self, number: &Msisdn, lines_max: usize) -> Result<Bill, SandboxUnavailable>;
+
+    /// Makes a number as new: bill, balance, spending of the day, inbox.
+    async fn reset(&self, number: &Msisdn) -> Result<(), SandboxUnavailable>;
+}
