@@ -3,7 +3,10 @@
 //! Invariant: no rule lives here. Faces carry requests in and answers out; both faces run the same services through
 //! the same layers.
 
+pub mod stack;
+pub mod auth;
 pub mod grpc;
+pub mod wire;
 pub mod status;
 
 /// Types generated from `proto/`. They never leave the faces, clients in `commands` aside.

@@ -13,6 +13,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::domain::catalogue::{ErrorCode, Violation, field, message_for, reason};
+use crate::domain::transaction::Refusal;
 
 /// `google.rpc.ErrorInfo.domain` of every error.
 const ERROR_DOMAIN: &str = "onbill";
@@ -112,6 +113,26 @@ impl ApiError {
             | Code::Aborted
             | Code::Internal
             | Code::DataLoss => Self::new(ErrorCode::SystemError),
+        }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Invalid(violations) => Self::invalid(violations),
+            Refusal::AccountNotFound => Self::new(ErrorCode::AccountNotFound),
+            Refusal::SuspendedNonPayment => Self::new(ErrorCode::SuspendedNonPayment),
+            Refusal::SuspendedLostStolen => Self::new(ErrorCode::SuspendedLostStolen),
+            Refusal::NotEligible => Self::new(ErrorCode::EligibilityFailedCsp),
+            Refusal::InvalidPin => Self::new(ErrorCode::InvalidPin),
+            Refusal::UnknownProduct => Self::new(ErrorCode::InvalidPartnerProduct),
+            Refusal::ChargeNotFound => Self::new(ErrorCode::InvalidChargeRefund),
+            Refusal::AlreadyUsed => {
+                Self::invalid(vec![Violation::on(field::EXT_TRANSACTION_ID, reason::ALREADY_USED)])
+            }
+            Refusal::TransactionNotFound => Self::new(ErrorCode::TransactionNotFound),
+            Refusal::TooMany { retry_after_s } => Self::new(ErrorCode::TooManyRequests).retry_after(retry_after_s),
         }
     }
 }

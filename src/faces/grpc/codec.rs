@@ -51,7 +51,7 @@ impl<U: Message + Default> Decoder for ContractDecoder<U> {
     type Error = Status;
 
     fn decode(&mut self, source: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        U::decode(source).map(Some).map_err(|error| Status::invalid_argument(error.to_string()))
+        U::decode(source).map(Some).map_err(|error| unreadable(&error))
     }
 }
 

@@ -1,3 +1,126 @@
-//! The gRPC services: one thin file each.
+//! The gRPC services: one thin file each, and the one place where they are put together.
+//!
+//! Invariant: a method reads its message by `wire`, runs one flow and writes the answer; it holds no rule. Who calls is
+//! known before: the stack has put the [`Caller`] into the request.
+
+use std::sync::Arc;
+
+use tonic::codec::CompressionEncoding::Gzip;
+use tonic::service::Routes;
+use tonic::{Request, Status};
+
+use crate::domain::catalogue::ErrorCode;
+use crate::faces::pb;
+use crate::faces::status::ApiError;
+use crate::flows::sandbox::Sandbox;
+use crate::flows::{Caller, Gateway, Stop};
 
 pub mod codec;
+mod account;
+mod pin;
+mod transaction;
+mod notification;
+mod sandbox;
+
+/// Most bytes of a request on either face (contract section 2).
+pub const REQUEST_BYTES_MAX: usize = 65_536;
+
+/// Everything that is served on the main port, as one in-process service.
+pub struct Services {
+    /// Routes by path.
+    pub routes: Routes,
+    /// Full names of the services that need a key: ours.
+    pub keyed: Vec<&'static str>,
+    /// Tells health checkers how each service is.
+    pub health: tonic_health::server::HealthReporter,
+}
+
+/// A service with gzip and the request bound switched on.
+macro_rules! bounded {
+    ($server:expr) => {
+        $server
+            .accept_compressed(Gzip)
+            .send_compressed(Gzip)
+            .max_decoding_message_size(REQUEST_BYTES_MAX)
+    };
+}
+
+/// Puts all services together. The sandbox's is there only where there is a sandbox.
+///
+/// # Errors
+/// The descriptor set is not one that reflection can serve.
+pub fn services(
+    gateway: &Arc<Gateway>,
+    sandbox: Option<Arc<Sandbox>>,
+) -> Result<Services, tonic_reflection::server::Error> {
+    use pb::v1::account_service_server::AccountServiceServer;
+    use pb::v1::notification_service_server::NotificationServiceServer;
+    use pb::v1::pin_service_server::PinServiceServer;
+    use pb::v1::sandbox_service_server::SandboxServiceServer;
+    use pb::v1::transaction_service_server::TransactionServiceServer;
+
+    let shared = || Arc::clone(gateway);
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let mut routes = Routes::builder();
+    routes
+        .add_service(bounded!(AccountServiceServer::new(account::Accounts(shared()))))
+        .add_service(bounded!(PinServiceServer::new(pin::Pins(shared()))))
+        .add_service(bounded!(TransactionServiceServer::new(transaction::Transactions(shared()))))
+        .add_service(bounded!(NotificationServiceServer::new(notification::Notifications(shared()))))
+        .add_service(bounded!(health_service))
+        .add_service(bounded!(reflection(sandbox.is_some()).build_v1()?))
+        .add_service(bounded!(reflection(sandbox.is_some()).build_v1alpha()?));
+    if let Some(sandbox) = sandbox.clone() {
+        let door = sandbox::SandboxDoor { gateway: shared(), sandbox };
+        routes.add_service(bounded!(SandboxServiceServer::new(door)));
+    }
+    Ok(Services { routes: routes.routes().prepare(), keyed: keyed(sandbox.is_some()), health })
+}
+
+/// Full names of the services that need a key.
+fn keyed(with_sandbox: bool) -> Vec<&'static str> {
+    let mut names = vec![
+        pb::v1::account_service_server::SERVICE_NAME,
+        pb::v1::pin_service_server::SERVICE_NAME,
+        pb::v1::transaction_service_server::SERVICE_NAME,
+        pb::v1::notification_service_server::SERVICE_NAME,
+    ];
+    if with_sandbox {
+        names.push(pb::v1::sandbox_service_server::SERVICE_NAME);
+    }
+    names
+}
+
+/// Reflection over the API as it is here, and over health.
+fn reflection(with_sandbox: bool) -> tonic_reflection::server::Builder<'static> {
+    let mut builder = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .with_service_name("grpc.health.v1.Health");
+    for name in keyed(with_sandbox) {
+        builder = builder.with_service_name(name);
+    }
+    builder
+}
+
+/// Takes a request apart: who calls, and the message. The stack lets none through without a caller.
+fn caller<T>(mut request: Request<T>) -> Result<(Caller, T), Status> {
+    match request.extensions_mut().remove::<Caller>() {
+        Some(caller) => Ok((caller, request.into_inner())),
+        None => Err(ApiError::new(ErrorCode::AuthorizationFailure).into()),
+    }
+}
+
+/// How a story's end becomes a status. What it was for is logged here, since nobody else sees the cause.
+fn stop(stop: Stop) -> Status {
+    match stop {
+        Stop::Refused(refusal) => ApiError::from(refusal).into(),
+        Stop::Unavailable(cause) => {
+            tracing::warn!(?cause, "unavailable");
+            ApiError::new(ErrorCode::ServiceUnavailable).retry_after(RETRY_AFTER_S).into()
+        }
+    }
+}
+
+/// Seconds after which a caller that was told "unavailable" may come back.
+pub const RETRY_AFTER_S: u32 = 1;

@@ -1,0 +1,27 @@
+//! NotificationService on the wire.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::{caller, stop};
+use crate::faces::pb::v1 as pb;
+use crate::faces::status::ApiError;
+use crate::faces::wire;
+use crate::flows::{Gateway, notify};
+
+/// Serves NotificationService.
+pub struct Notifications(pub Arc<Gateway>);
+
+#[tonic::async_trait]
+impl pb::notification_service_server::NotificationService for Notifications {
+    async fn send_notification(
+        &self,
+        request: Request<pb::SendNotificationRequest>,
+    ) -> Result<Response<pb::SendNotificationResponse>, Status> {
+        let (caller, message) = caller(request)?;
+        let (number, route) = wire::send_notification(&message, &self.0, &caller).map_err(ApiError::invalid)?;
+        notify::send(&self.0, &caller, &number, route, message.message).await.map_err(stop)?;
+        Ok(Response::new(pb::SendNotificationResponse {}))
+    }
+}

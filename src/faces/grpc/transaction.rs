@@ -1,0 +1,64 @@
+//! TransactionService on the wire.
+
+use std::sync::Arc;
+
+use tonic::metadata::MetadataValue;
+use tonic::{Request, Response, Status};
+
+use super::{caller, stop};
+use crate::faces::pb::v1 as pb;
+use crate::faces::status::ApiError;
+use crate::faces::wire;
+use crate::flows::flight::Origin;
+use crate::flows::{Gateway, charge, transactions};
+
+/// Tells that a call did not start the work that it answers.
+const REPLAYED_HEADER: &str = "idempotency-replayed";
+
+/// Serves TransactionService.
+pub struct Transactions(pub Arc<Gateway>);
+
+#[tonic::async_trait]
+impl pb::transaction_service_server::TransactionService for Transactions {
+    async fn create_transaction(
+        &self,
+        request: Request<pb::CreateTransactionRequest>,
+    ) -> Result<Response<pb::CreateTransactionResponse>, Status> {
+        let (caller, message) = caller(request)?;
+        let raw = wire::create_transaction(&message);
+        let answer = charge::create(&self.0, caller, &raw).await.map_err(stop)?;
+        let mut response = Response::new(pb::CreateTransactionResponse {
+            ext_transaction_id: answer.ext_transaction_id.as_str().to_owned(),
+            status: answer.status.word().to_owned(),
+            description: answer.description.as_ref().to_owned(),
+        });
+        if answer.origin == Origin::Replayed {
+            response.metadata_mut().insert(REPLAYED_HEADER, MetadataValue::from_static("true"));
+        }
+        Ok(response)
+    }
+
+    async fn get_transaction(
+        &self,
+        request: Request<pb::GetTransactionRequest>,
+    ) -> Result<Response<pb::GetTransactionResponse>, Status> {
+        let (caller, message) = caller(request)?;
+        let kind = wire::get_transaction(&message).map_err(ApiError::invalid)?;
+        let id = &message.ext_transaction_id;
+        let record = transactions::get(&self.0, &caller, id, kind).await.map_err(stop)?;
+        Ok(Response::new(wire::transaction_status(&record)))
+    }
+
+    async fn list_transactions(
+        &self,
+        request: Request<pb::ListTransactionsRequest>,
+    ) -> Result<Response<pb::ListTransactionsResponse>, Status> {
+        let (caller, message) = caller(request)?;
+        let list = wire::list_transactions(&message, &self.0, &caller).map_err(ApiError::invalid)?;
+        let page = transactions::list(&self.0, &caller, list).await.map_err(stop)?;
+        Ok(Response::new(pb::ListTransactionsResponse {
+            transactions: page.transactions.iter().map(wire::listed_transaction).collect(),
+            next_page_token: page.next_page_token,
+        }))
+    }
+}

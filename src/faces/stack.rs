@@ -1,0 +1,331 @@
+//! The layers of a request, outermost first, each with its why. Both faces run through the same inner ones.
+//!
+//! [`Front`], once for each HTTP request:
+//! 1. correlation: first, so that every answer and every log line has the id, refusals too;
+//! 2. face: gRPC goes straight on, everything else is transcoded and then goes the same way.
+//!
+//! [`Guard`], once for each call of either face:
+//! 1. path: what is not there is told without a key, so that a typo is not taken for a wrong key;
+//! 2. authentication: nobody learns anything of a method, or makes it read a body, without a key;
+//! 3. load: a bounded number of calls at a time, and the rest are turned away before they cost anything;
+//! 4. deadline: after load, so that its time is spent on work;
+//! 5. shape: what the transcoder found is answered only now, together with what the domain has to say;
+//! 6. the service, within the deadline; and statuses that the gRPC library made by itself become the contract's.
+//!
+//! Invariant: no rule lives here. Deadlines here only stop waiting: CreateTransaction looks after its own work.
+
+use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body_util::BodyExt;
+use tokio::sync::Semaphore;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tower::util::BoxCloneSyncService;
+use tower::{Service, ServiceExt};
+use tracing::Instrument;
+
+use super::auth::Keys;
+use super::json::JsonFace;
+use super::json::findings::Findings;
+use super::status::ApiError;
+use super::wire;
+use crate::domain::catalogue::{ErrorCode, Violation};
+use crate::domain::ids::CorrelationId;
+use crate::flows::{Caller, Gateway};
+
+/// The header that ties one request's traces together.
+const CORRELATION_HEADER: HeaderName = HeaderName::from_static("x-correlation-id");
+/// The deadline of a gRPC caller.
+const GRPC_TIMEOUT_HEADER: &str = "grpc-timeout";
+/// The deadline of a JSON caller, in milliseconds.
+const JSON_TIMEOUT_HEADER: &str = "x-request-timeout-ms";
+/// Paths that need no key: health and reflection, each below its service's name.
+const OPEN_PREFIXES: [&str; 2] = ["/grpc.health.v1.", "/grpc.reflection."];
+/// How much earlier than its caller's deadline a call is answered, so that the answer still arrives.
+const ANSWER_MARGIN: Duration = Duration::from_millis(20);
+/// How long a flow may take to notice by itself that its deadline has passed.
+const DEADLINE_GRACE: Duration = Duration::from_millis(250);
+
+/// A service that runs in process.
+pub type InProcess = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+
+/// Bounds of the layers, from the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Deadline of a call that names none.
+    pub deadline_default: Duration,
+    /// Least deadline: a shorter one is lengthened.
+    pub deadline_min: Duration,
+    /// Greatest deadline: a longer one is shortened.
+    pub deadline_max: Duration,
+    /// Most calls at a time.
+    pub calls_in_flight_max: usize,
+}
+
+/// Correlation, then the face.
+#[derive(Clone)]
+pub struct Front {
+    gateway: Arc<Gateway>,
+    guard: Guard,
+    json: JsonFace,
+}
+
+impl Front {
+    /// Puts the faces before a guard.
+    #[must_use]
+    pub const fn new(gateway: Arc<Gateway>, guard: Guard, json: JsonFace) -> Self {
+        Self { gateway, guard, json }
+    }
+
+    /// Answers one HTTP request, whatever it is.
+    pub async fn answer<B>(&self, mut request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let sent = request.headers().get(&CORRELATION_HEADER).and_then(|value| value.to_str().ok());
+        let correlation =
+            sent.and_then(CorrelationId::parse).unwrap_or_else(|| self.gateway.secrets.fresh_correlation_id());
+        let echoed = HeaderValue::from_str(correlation.as_str()).ok();
+        let span = tracing::info_span!("request", correlation = correlation.as_str());
+        request.extensions_mut().insert(correlation);
+        let mut response = if is_grpc(request.headers()) {
+            self.guard.clone().answer(request.map(Body::new)).instrument(span).await
+        } else {
+            self.json.answer(request).instrument(span).await
+        };
+        if let Some(echoed) = echoed {
+            response.headers_mut().insert(CORRELATION_HEADER, echoed);
+        }
+        response
+    }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(http::header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    content_type.is_some_and(|value| value.starts_with(b"application/grpc"))
+}
+
+/// Path, authentication, load, deadline, shape, service.
+#[derive(Clone)]
+pub struct Guard(Arc<Layers>);
+
+struct Layers {
+    gateway: Arc<Gateway>,
+    keys: Keys,
+    bounds: Bounds,
+    calls: Arc<Semaphore>,
+    methods: Methods,
+    routes: Routes,
+}
+
+/// The methods that need a key, and the fields of each in the order in which violations are listed.
+struct Methods {
+    paths: HashSet<String>,
+    fields: HashMap<String, Vec<String>>,
+}
+
+impl Methods {
+    fn of(descriptors: &[u8], services: &[&str]) -> Result<Self, prost_reflect::DescriptorError> {
+        let pool = prost_reflect::DescriptorPool::decode(descriptors)?;
+        let (mut paths, mut fields) = (HashSet::new(), HashMap::new());
+        let known = services.iter().filter_map(|name| pool.get_service_by_name(name));
+        for method in known.flat_map(|service| service.methods().collect::<Vec<_>>()) {
+            let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+            let names = method.input().fields().map(|field| field.json_name().to_owned()).collect();
+            fields.insert(path.clone(), names);
+            paths.insert(path);
+        }
+        Ok(Self { paths, fields })
+    }
+}
+
+impl Guard {
+    /// Puts the layers around a service.
+    ///
+    /// # Errors
+    /// The descriptor set cannot be read.
+    pub fn new(
+        gateway: Arc<Gateway>,
+        keys: Keys,
+        bounds: Bounds,
+        descriptors: &[u8],
+        services: &[&str],
+        routes: Routes,
+    ) -> Result<Self, prost_reflect::DescriptorError> {
+        let methods = Methods::of(descriptors, services)?;
+        let calls = Arc::new(Semaphore::new(bounds.calls_in_flight_max));
+        Ok(Self(Arc::new(Layers { gateway, keys, bounds, calls, methods, routes })))
+    }
+
+    /// The guard as a service, for the transcoder to call.
+    #[must_use]
+    pub fn in_process(&self) -> InProcess {
+        BoxCloneSyncService::new(self.clone())
+    }
+
+    async fn answer(self, request: Request<Body>) -> Response<Body> {
+        match self.0.pass(request).await {
+            Ok(response) => contractual(response),
+            Err(error) => tonic::Status::from(error).into_http(),
+        }
+    }
+}
+
+impl Service<Request<Body>> for Guard {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let guard = self.clone();
+        Box::pin(async move { Ok(guard.answer(request).await) })
+    }
+}
+
+impl Layers {
+    async fn pass(&self, mut request: Request<Body>) -> Result<Response<Body>, ApiError> {
+        let path = request.uri().path();
+        if OPEN_PREFIXES.iter().any(|prefix| path.starts_with(prefix)) {
+            return Ok(self.serve(request).await);
+        }
+        if !self.methods.paths.contains(path) {
+            return Err(ApiError::new(ErrorCode::NotFound));
+        }
+        let partner = self.keys.partner(request.headers()).cloned();
+        let partner = partner.ok_or(ApiError::new(ErrorCode::AuthorizationFailure))?;
+        let _permit = Arc::clone(&self.calls)
+            .try_acquire_owned()
+            .map_err(|_full| ApiError::new(ErrorCode::ServiceUnavailable).retry_after(super::grpc::RETRY_AFTER_S))?;
+        let correlation = request.extensions_mut().remove::<CorrelationId>();
+        let correlation = correlation.unwrap_or_else(|| self.gateway.secrets.fresh_correlation_id());
+        let deadline = Instant::now() + time_allowed(request.headers(), &self.bounds);
+        let caller = Caller { partner, correlation, deadline };
+        if let Some(findings) = request.extensions_mut().remove::<Findings>() {
+            return Err(self.shape(request, &findings, &caller).await);
+        }
+        request.extensions_mut().insert(caller);
+        match tokio::time::timeout_at((deadline + DEADLINE_GRACE).into(), self.serve(request)).await {
+            Ok(response) => Ok(response),
+            Err(_elapsed) => {
+                Err(ApiError::new(ErrorCode::ServiceUnavailable).retry_after(super::grpc::RETRY_AFTER_S))
+            }
+        }
+    }
+
+    async fn serve(&self, request: Request<Body>) -> Response<Body> {
+        match self.routes.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+
+    /// Answers a request that JSON could not wholly bring across: its findings, and what the domain says of the rest.
+    async fn shape(&self, request: Request<Body>, findings: &Findings, caller: &Caller) -> ApiError {
+        let found = findings.listed.iter().map(|finding| finding.violation.clone());
+        if findings.whole_body {
+            return ApiError::invalid(found.collect());
+        }
+        let path = request.uri().path().to_owned();
+        let left_out: Vec<&str> = findings.listed.iter().map(|finding| finding.violation.field.as_ref()).collect();
+        // The frame that the transcoder has made: five bytes, then the message.
+        let frame = match request.into_body().collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(_) => Bytes::new(),
+        };
+        let message = frame.get(5..).unwrap_or_default();
+        let order = self.methods.fields.get(&path).map(Vec::as_slice).unwrap_or_default();
+        let position = |violation: &Violation| order.iter().position(|name| *name == violation.field);
+        let mut listed: Vec<Violation> = wire::violations(&path, message, &left_out, &self.gateway, caller);
+        listed.retain(|violation| !left_out.contains(&violation.field.as_ref()));
+        listed.extend(found);
+        // Stable, so that unknown fields stay last and as they came.
+        listed.sort_by_key(|violation| position(violation).unwrap_or(usize::MAX));
+        ApiError::invalid(listed)
+    }
+}
+
+/// How long a call may take: what its caller allows, between the bounds, less the time that the answer travels.
+fn time_allowed(headers: &HeaderMap, bounds: &Bounds) -> Duration {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let grpc = text(GRPC_TIMEOUT_HEADER).and_then(grpc_timeout);
+    let json = text(JSON_TIMEOUT_HEADER).and_then(|text| text.parse().ok()).map(Duration::from_millis);
+    let asked = grpc.or(json).unwrap_or(bounds.deadline_default);
+    let allowed = asked.clamp(bounds.deadline_min, bounds.deadline_max);
+    allowed.saturating_sub(ANSWER_MARGIN)
+}
+
+/// Reads `grpc-timeout`: at most eight digits and a unit (gRPC over HTTP/2, Requests).
+fn grpc_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(count.saturating_mul(3600))),
+        "M" => Some(Duration::from_secs(count.saturating_mul(60))),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+/// Statuses that the gRPC library makes by itself (a frame too large, an unknown method) become the contract's.
+fn contractual(response: Response<Body>) -> Response<Body> {
+    let Some(status) = response.extensions().get::<tonic::Status>() else {
+        return response;
+    };
+    let ours = std::error::Error::source(status).is_some_and(|source| source.is::<ApiError>());
+    if ours || status.code() == tonic::Code::Ok {
+        return response;
+    }
+    tonic::Status::from(ApiError::from_status(status)).into_http()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds {
+        deadline_default: Duration::from_secs(10),
+        deadline_min: Duration::from_millis(100),
+        deadline_max: Duration::from_secs(30),
+        calls_in_flight_max: 1,
+    };
+
+    #[test]
+    fn deadlines_are_read_on_both_faces_and_kept_between_the_bounds() {
+        for (header, text, allowed_ms) in [
+            ("grpc-timeout", "2S", 1980),
+            ("grpc-timeout", "500m", 480),
+            ("grpc-timeout", "1H", 29_980),
+            ("grpc-timeout", "1n", 80),
+            ("grpc-timeout", "123456789S", 9980),
+            ("grpc-timeout", "S", 9980),
+            ("grpc-timeout", "", 9980),
+            ("x-request-timeout-ms", "1500", 1480),
+            ("x-request-timeout-ms", "soon", 9980),
+            ("x-other", "1", 9980),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HeaderName::from_static(header), HeaderValue::from_static(text));
+            let allowed = time_allowed(&headers, &BOUNDS);
+            assert_eq!(allowed, Duration::from_millis(allowed_ms), "{header}: {text}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! From the intent to the outcome: the only place where the gateway asks a CSP to move money.
+//!
+//! Invariant: the CSP is called only for a durable intent, under its one reference, and only before its lease ends; what
+//! it says is committed with postings and event in one step. Only a request that was not applied is sent again. When the
+//! ledger is away, or says no to an outcome, nothing is guessed: the record stays Pending and is reconciled.
+
+use std::time::Duration;
+
+use super::flight::{Answered, Stage};
+use super::{Caller, Gateway, Stop};
+use crate::domain::transaction::settle::{self, Heard, Receipt};
+use crate::domain::transaction::{Kind, State, Transaction, UnitOfWork};
+use crate::ports::Cause;
+use crate::ports::csp::{CallContext, ChargeOrder, Csp, CspError, RefundOrder};
+use crate::ports::ledger::{Commit, LedgerUnavailable};
+
+/// Most times an outcome is decided anew because somebody else has changed the record.
+const CONFLICTS_MAX: u32 = 5;
+/// Pause before a request that was not applied is sent again; it doubles each time.
+const RESEND_PAUSE: Duration = Duration::from_millis(20);
+
+/// What became of an intent.
+pub(super) enum Opened {
+    /// It is durable, and the caller waits or has hung up: go on.
+    Durable(Box<Transaction>),
+    /// The ledger has moved on: decide again.
+    Conflict,
+    /// The caller was told that nothing happened; the intent is given up again.
+    Abandoned,
+}
+
+/// Step d: makes the intent durable.
+pub(super) async fn open(gateway: &Gateway, unit: UnitOfWork, stage: &Stage) -> Result<Opened, Stop> {
+    let mut record = unit.transaction.clone();
+    let Commit::Done { version } = gateway.ledger.commit(unit).await? else {
+        return Ok(Opened::Conflict);
+    };
+    record.version = version;
+    record.state = State::Pending;
+    if stage.durable() {
+        return Ok(Opened::Durable(Box::new(record)));
+    }
+    give_up(gateway, &record).await;
+    Ok(Opened::Abandoned)
+}
+
+/// Releases an intent whose caller has been told that nothing happened. Where even that fails, its lease runs out and
+/// reconciliation finds that the CSP has never heard of it.
+async fn give_up(gateway: &Gateway, record: &Transaction) {
+    let heard = Heard::NotApplied("the caller's deadline ran out before the CSP was called".to_owned());
+    if let Err(error) = conclude(gateway, record.clone(), &heard).await {
+        tracing::warn!(reference = %record.reference, cause = ?error.0, "an intent could not be released");
+    }
+}
+
+/// Steps e to h: asks the CSP and commits what it said.
+pub(super) async fn book(gateway: &Gateway, record: Transaction, caller: &Caller) -> Result<Answered, Stop> {
+    let heard = send(gateway, &record, caller).await;
+    match conclude(gateway, record.clone(), &heard).await {
+        Ok(concluded) if concluded.state == State::Released => {
+            Err(Stop::Unavailable(Cause::new("the CSP could not be reached, and nothing was applied")))
+        }
+        Ok(concluded) => Ok(Answered::started(&concluded)),
+        Err(error) => {
+            tracing::error!(reference = %record.reference, cause = ?error.0, "an outcome waits for the ledger");
+            Ok(Answered::started(&record))
+        }
+    }
+}
+
+/// Step e: sends the order, and again while it was not applied and there is time.
+async fn send(gateway: &Gateway, record: &Transaction, caller: &Caller) -> Heard {
+    let (csp, profile) = match gateway.csp(&record.account.csp) {
+        Ok(found) => found,
+        Err(_) => return Heard::NotApplied("the CSP is not configured any more".to_owned()),
+    };
+    let mut pause = RESEND_PAUSE;
+    let mut attempt: u32 = 1;
+    loop {
+        // The call's own time-out counts, not the caller's deadline: from here on the work is the gateway's.
+        let call = gateway.call(profile, &caller.correlation, Duration::MAX);
+        let error = match order(gateway, record, csp.as_ref(), &call).await {
+            Ok(receipt) => return Heard::Booked(receipt),
+            Err(error) => error,
+        };
+        let cause = match error {
+            CspError::Refused { code } => return Heard::Refused(code),
+            CspError::Unknown(cause) => return Heard::Unclear(cause.to_note()),
+            CspError::NotApplied(cause) => cause,
+        };
+        if attempt >= gateway.bounds.attempts_max || caller.time_left() <= pause {
+            return Heard::NotApplied(cause.to_note());
+        }
+        tokio::time::sleep(pause).await;
+        pause = pause.saturating_mul(2);
+        attempt = attempt.saturating_add(1);
+    }
+}
+
+/// One request to the CSP, charge or refund.
+pub(super) async fn order(
+    gateway: &Gateway,
+    record: &Transaction,
+    csp: &dyn Csp,
+    call: &CallContext,
+) -> Result<Receipt, CspError> {
+    let bill_text = record.bill_text().to_owned();
+    let account = record.account.reference.clone();
+    let charge_code = record.charge_code.clone();
+    match (record.key.kind, record.charge_key()) {
+        (Kind::Refund, Some(charge)) => {
+            let charge = gateway.secrets.reference(&charge);
+            let order = RefundOrder {
+                reference: record.reference,
+                charge,
+                account,
+                charge_code,
+                money: record.money,
+                bill_text,
+            };
+            csp.refund(&order, call).await
+        }
+        (Kind::Charge, _) | (Kind::Refund, None) => {
+            let order =
+                ChargeOrder { reference: record.reference, account, charge_code, money: record.money, bill_text };
+            csp.charge(&order, call).await
+        }
+    }
+}
+
+/// Steps f to h: settles by the rules and commits, deciding anew where the record has changed meanwhile.
+pub(super) async fn conclude(
+    gateway: &Gateway,
+    record: Transaction,
+    heard: &Heard,
+) -> Result<Transaction, LedgerUnavailable> {
+    let mut current = record;
+    for _ in 0..CONFLICTS_MAX {
+        if current.state.is_final() {
+            note_contradiction(gateway, &current, heard).await;
+            return Ok(current);
+        }
+        let Some(profile) = gateway.directory.csp(&current.account.csp) else {
+            return Ok(current);
+        };
+        let unit = settle::by_answer(&current, heard, profile, &gateway.moment());
+        if unit.transaction.state == current.state || !current.state.may_become(unit.transaction.state) {
+            // Somebody else has settled or asked meanwhile, and what was heard here adds nothing.
+            return Ok(current);
+        }
+        let settled = unit.transaction.clone();
+        match gateway.ledger.commit(unit).await? {
+            Commit::Done { version } => return Ok(Transaction { version, ..settled }),
+            Commit::Conflict => match gateway.ledger.recall(&current.key).await? {
+                Some(newer) => current = newer,
+                None => return Ok(current),
+            },
+        }
+    }
+    Ok(current)
+}
+
+/// A late answer that contradicts a final outcome changes nothing, and is not kept quiet.
+async fn note_contradiction(gateway: &Gateway, record: &Transaction, heard: &Heard) {
+    let Some(unit) = settle::contradicted(record, heard) else {
+        return;
+    };
+    tracing::error!(reference = %record.reference, "the CSP contradicts a final outcome");
+    if let Err(error) = gateway.ledger.commit(unit).await {
+        tracing::error!(reference = %record.reference, cause = ?error.0, "a contradiction could not be noted");
+    }
+}

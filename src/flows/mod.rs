@@ -1,0 +1,158 @@
+//! The stories: rules and ports in order, one file a story. `charge.rs` is the file to read first.
+//!
+//! Invariant: a flow decides nothing by itself and speaks no protocol; it reads, lets a rule decide, and does what the
+//! rule said. Every flow ends in an answer or in a [`Stop`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::SignedDuration;
+use tokio_util::task::TaskTracker;
+
+use crate::domain::directory::{CspProfile, Directory, Partner};
+use crate::domain::event::Delivery;
+use crate::domain::ids::{CorrelationId, CspId, InstanceId};
+use crate::domain::transaction::settle::Moment;
+use crate::domain::transaction::{Lease, Refusal};
+use crate::ports::Cause;
+use crate::ports::clock::Clock;
+use crate::ports::csp::{CallContext, Csp, CspError};
+use crate::ports::ephemeral::{Ephemeral, EphemeralUnavailable};
+use crate::ports::ledger::{Ledger, LedgerUnavailable};
+use crate::ports::secrets::Secrets;
+
+pub mod charge;
+pub mod refund;
+pub mod flight;
+pub mod booking;
+pub mod reconcile;
+pub mod account;
+pub mod pin;
+pub mod transactions;
+pub mod notify;
+pub mod sandbox;
+
+/// Everything that the stories need of the world.
+pub struct Gateway {
+    /// Partners, products and CSPs.
+    pub directory: Arc<Directory>,
+    /// How each CSP of the directory is reached.
+    pub csps: BTreeMap<CspId, Arc<dyn Csp>>,
+    /// The system of record.
+    pub ledger: Arc<dyn Ledger>,
+    /// PINs and flights.
+    pub ephemeral: Arc<dyn Ephemeral>,
+    /// The gateway's time.
+    pub clock: Arc<dyn Clock>,
+    /// Digests, seals and fresh ids.
+    pub secrets: Arc<dyn Secrets>,
+    /// This running gateway, as the owner of leases.
+    pub instance: InstanceId,
+    /// Bounds of the stories.
+    pub bounds: Bounds,
+    /// Work that goes on whether or not its caller still waits. A shutdown waits for it.
+    pub tasks: TaskTracker,
+}
+
+/// Bounds of the stories, from the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Seconds for which a PIN is good.
+    pub pin_ttl_s: u32,
+    /// Wrong tries that burn a PIN.
+    pub pin_tries_max: u8,
+    /// Seconds for which nobody else works on a transaction.
+    pub lease_s: u32,
+    /// Most times one request is sent to a CSP that applied none of the earlier ones.
+    pub attempts_max: u32,
+}
+
+/// Who calls, and until when an answer is of use.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The partner whose key it is.
+    pub partner: Arc<Partner>,
+    /// Goes with every log line and CSP call.
+    pub correlation: CorrelationId,
+    /// When the caller stops waiting.
+    pub deadline: Instant,
+}
+
+impl Caller {
+    /// How long the caller still waits.
+    #[must_use]
+    pub fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+/// Why a story ended without its answer.
+#[derive(Debug, Clone)]
+pub enum Stop {
+    /// A rule said no. Final.
+    Refused(Refusal),
+    /// Something that is needed is away. Nothing happened: the same request may be sent again.
+    Unavailable(Cause),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<LedgerUnavailable> for Stop {
+    fn from(error: LedgerUnavailable) -> Self {
+        Self::Unavailable(error.0)
+    }
+}
+
+impl From<EphemeralUnavailable> for Stop {
+    fn from(error: EphemeralUnavailable) -> Self {
+        Self::Unavailable(error.0)
+    }
+}
+
+/// For CSP calls that move no money: whatever went wrong, the caller may ask again.
+impl From<CspError> for Stop {
+    fn from(error: CspError) -> Self {
+        match error {
+            CspError::NotApplied(cause) | CspError::Unknown(cause) => Self::Unavailable(cause),
+            CspError::Refused { code } => Self::Unavailable(Cause::new(format!("the CSP refused with {code}"))),
+        }
+    }
+}
+
+impl Gateway {
+    /// A CSP and its profile.
+    fn csp(&self, id: &CspId) -> Result<(&Arc<dyn Csp>, &Arc<CspProfile>), Stop> {
+        match (self.csps.get(id), self.directory.csp(id)) {
+            (Some(csp), Some(profile)) => Ok((csp, profile)),
+            _ => Err(Stop::Unavailable(Cause::new(format!("the CSP {id} is not configured any more")))),
+        }
+    }
+
+    /// What goes with a call to a CSP: its own time-out, within the time that is left.
+    fn call(&self, profile: &CspProfile, correlation: &CorrelationId, time_left: Duration) -> CallContext {
+        let own = Duration::from_millis(u64::from(profile.call_timeout_ms));
+        CallContext { correlation: correlation.clone(), budget: own.min(time_left) }
+    }
+
+    /// A lease of this gateway, from now.
+    fn lease(&self) -> Lease {
+        let length = SignedDuration::from_secs(i64::from(self.bounds.lease_s));
+        let until = self.clock.now().checked_add(length).unwrap_or(crate::domain::Time::MAX);
+        Lease { owner: self.instance.clone(), until }
+    }
+
+    /// What settling needs beside record and answer.
+    fn moment(&self) -> Moment {
+        Moment {
+            now: self.clock.now(),
+            event_id: self.secrets.fresh_event_id(),
+            delivery: Delivery::Skipped,
+            jitter: self.secrets.jitter(),
+        }
+    }
+}
