@@ -4,6 +4,7 @@
 //! the same layers.
 
 pub mod grpc;
+pub mod json;
 pub mod status;
 
 /// Types generated from `proto/`. They never leave the faces, clients in `commands` aside.
