@@ -325,6 +325,26 @@ pub mod reason {
     pub const DUPLICATE_FIELD: &str = "duplicate field";
     /// A wrong JSON type.
     pub const STRING: &str = "must be a string";
+    /// A wrong JSON type of an unbounded integer.
+    pub const INTEGER: &str = "must be an integer";
+    /// An integer that 64 bits cannot hold.
+    pub const INTEGER_64: &str = "must be an integer of at most 64 bits";
+    /// A wrong JSON type of a number.
+    pub const NUMBER: &str = "must be a number";
+    /// A wrong JSON type of a truth value.
+    pub const BOOLEAN: &str = "must be true or false";
+    /// A wrong JSON type of a message or map.
+    pub const OBJECT: &str = "must be an object";
+    /// A wrong JSON type of a list.
+    pub const LIST: &str = "must be a list";
+    /// Not base64.
+    pub const BASE64: &str = "must be base64";
+    /// Not a duration as proto3 JSON writes it.
+    pub const DURATION: &str = "must be a number of seconds followed by s";
+    /// More than one field of a oneof.
+    pub const ALTERNATIVES: &str = "must be the only one of its alternatives";
+    /// Objects within objects within objects.
+    pub const TOO_DEEP: &str = "must not be nested deeper";
     /// A body that is no JSON object, or is too large.
     pub const BODY_OBJECT: &str = "must be a JSON object of at most 65536 bytes";
     /// The same on gRPC.
@@ -364,6 +384,12 @@ pub mod reason {
     #[must_use]
     pub fn decimals_max(decimals: u8) -> Cow<'static, str> {
         Cow::Owned(format!("must have at most {decimals} decimals"))
+    }
+
+    /// A word that is none of those known.
+    #[must_use]
+    pub fn one_of<'w>(words: impl Iterator<Item = &'w str>) -> Cow<'static, str> {
+        Cow::Owned(format!("must be one of {}", words.collect::<Vec<_>>().join(", ")))
     }
 
     /// An integer out of its bounds, or none at all.

@@ -7,6 +7,7 @@ pub mod stack;
 pub mod auth;
 pub mod grpc;
 pub mod wire;
+pub mod json;
 pub mod status;
 
 /// Types generated from `proto/`. They never leave the faces, clients in `commands` aside.

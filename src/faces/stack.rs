@@ -219,9 +219,7 @@ impl Layers {
         request.extensions_mut().insert(caller);
         match tokio::time::timeout_at((deadline + DEADLINE_GRACE).into(), self.serve(request)).await {
             Ok(response) => Ok(response),
-            Err(_elapsed) => {
-                Err(ApiError::new(ErrorCode::ServiceUnavailable).retry_after(super::grpc::RETRY_AFTER_S))
-            }
+            Err(_elapsed) => Err(ApiError::new(ErrorCode::ServiceUnavailable).retry_after(super::grpc::RETRY_AFTER_S)),
         }
     }
 

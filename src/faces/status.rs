@@ -128,9 +128,7 @@ impl From<Refusal> for ApiError {
             Refusal::InvalidPin => Self::new(ErrorCode::InvalidPin),
             Refusal::UnknownProduct => Self::new(ErrorCode::InvalidPartnerProduct),
             Refusal::ChargeNotFound => Self::new(ErrorCode::InvalidChargeRefund),
-            Refusal::AlreadyUsed => {
-                Self::invalid(vec![Violation::on(field::EXT_TRANSACTION_ID, reason::ALREADY_USED)])
-            }
+            Refusal::AlreadyUsed => Self::invalid(vec![Violation::on(field::EXT_TRANSACTION_ID, reason::ALREADY_USED)]),
             Refusal::TransactionNotFound => Self::new(ErrorCode::TransactionNotFound),
             Refusal::TooMany { retry_after_s } => Self::new(ErrorCode::TooManyRequests).retry_after(retry_after_s),
         }

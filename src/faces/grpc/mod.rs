@@ -38,10 +38,7 @@ pub struct Services {
 /// A service with gzip and the request bound switched on.
 macro_rules! bounded {
     ($server:expr) => {
-        $server
-            .accept_compressed(Gzip)
-            .send_compressed(Gzip)
-            .max_decoding_message_size(REQUEST_BYTES_MAX)
+        $server.accept_compressed(Gzip).send_compressed(Gzip).max_decoding_message_size(REQUEST_BYTES_MAX)
     };
 }
 

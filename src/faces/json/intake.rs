@@ -1,0 +1,208 @@
+//! What comes in: the body within its bounds, the content type, the headers that go on.
+//!
+//! Invariant: never more than [`BODY_BYTES_MAX`] of a body are kept, and no body is waited for longer than
+//! [`BODY_WAIT`]; what is in the body is not looked at (`read` does).
+
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderValue};
+use http_body_util::BodyExt as _;
+
+use crate::domain::catalogue::reason;
+
+/// Most bytes of a body (contract section 2); `reason::BODY_OBJECT` names them.
+pub(super) const BODY_BYTES_MAX: usize = 65_536;
+
+/// Most bytes of a body that is too large that are still read and thrown away, so that a caller that sends first and
+/// listens afterwards sees the refusal and not a broken connection.
+const DRAIN_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How long a body may take to arrive. It is before the deadline of the request, which starts with the RPC.
+pub(super) const BODY_WAIT: Duration = Duration::from_secs(30);
+
+/// The body did not arrive in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TooSlow;
+
+/// The whole body; or why it cannot be one of a JSON request, as the caller reads it.
+pub(super) async fn body<B>(
+    headers: &HeaderMap,
+    body: B,
+    wait: Duration,
+) -> Result<Result<Bytes, &'static str>, TooSlow>
+where
+    B: http_body::Body<Data = Bytes>,
+{
+    tokio::time::timeout(wait, collect(headers, body)).await.map_err(|_| TooSlow)
+}
+
+async fn collect<B>(headers: &HeaderMap, body: B) -> Result<Bytes, &'static str>
+where
+    B: http_body::Body<Data = Bytes>,
+{
+    let verdict = if is_json(headers) { Ok(()) } else { Err(reason::BODY_JSON) };
+    // A caller that asks first has not sent the body yet: to read it would be to ask for it.
+    let announced = body.size_hint().lower();
+    if headers.contains_key(EXPECT) && announced > u64::try_from(BODY_BYTES_MAX).unwrap_or(u64::MAX) {
+        return verdict.and(Err(reason::BODY_OBJECT));
+    }
+    let mut body = pin!(body);
+    let (mut first, mut rest, mut length) = (Bytes::new(), BytesMut::new(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        // A body that breaks off is no JSON object; whoever sent it is most likely gone.
+        let Ok(frame) = frame else { return verdict.and(Err(reason::BODY_OBJECT)) };
+        let Ok(data) = frame.into_data() else { continue };
+        length = length.saturating_add(data.len());
+        if length > DRAIN_BYTES_MAX {
+            break;
+        }
+        if length > BODY_BYTES_MAX || verdict.is_err() {
+            continue;
+        }
+        if first.is_empty() {
+            first = data;
+        } else {
+            if rest.is_empty() {
+                rest.extend_from_slice(&first);
+            }
+            rest.extend_from_slice(&data);
+        }
+    }
+    verdict?;
+    if length > BODY_BYTES_MAX {
+        return Err(reason::BODY_OBJECT);
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// `application/json`, alone or with a charset of UTF-8 (RFC 9110 section 8.3). Other parameters mean nothing to JSON
+/// (RFC 8259 section 11) and are let be.
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    let Ok(value) = value.to_str() else { return false };
+    let mut parts = value.split(';').map(str::trim);
+    parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
+        && parts.all(|parameter| match parameter.split_once('=') {
+            Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
+                let value = value.trim();
+                let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+                quoted.unwrap_or(value).eq_ignore_ascii_case("utf-8")
+            }
+            Some(_) => true,
+            None => parameter.is_empty(),
+        })
+}
+
+/// Headers that are about this connection, this body or this exchange, and not about the request.
+const NOT_PASSED_ON: [HeaderName; 15] = [
+    ACCEPT,
+    ACCEPT_ENCODING,
+    CONNECTION,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    EXPECT,
+    HOST,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Leaves those headers that go on to the RPC: the key, the trace, the correlation id, the time-out and the like.
+/// Headers named `grpc-…` are taken out, as they would change how the call in process is read.
+pub(super) fn keep_end_to_end(headers: &mut HeaderMap) {
+    for named in nominated(headers) {
+        headers.remove(named);
+    }
+    for name in &NOT_PASSED_ON {
+        headers.remove(name);
+    }
+    while let Some(name) = headers.keys().find(|name| name.as_str().starts_with("grpc-")).cloned() {
+        headers.remove(name);
+    }
+}
+
+/// What the `Connection` header says is for this connection only (RFC 9110 section 7.6.1).
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(CONNECTION).iter();
+    let names = values.filter_map(|value: &HeaderValue| value.to_str().ok()).flat_map(|value| value.split(','));
+    names.filter_map(|name| HeaderName::try_from(name.trim()).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+
+    use super::*;
+
+    fn with_type(value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn only_json_in_utf8_is_json() {
+        for (value, is) in [
+            ("application/json", true),
+            ("Application/JSON", true),
+            ("application/json; charset=utf-8", true),
+            ("application/json;charset=UTF-8", true),
+            ("application/json; charset=\"utf-8\"", true),
+            ("application/json;", true),
+            ("application/json; charset=latin1", false),
+            ("application/json; charset=utf-16; charset=utf-8", false),
+            ("application/json charset=utf-8", false),
+            ("application/jsonp", false),
+            ("application/problem+json", false),
+            ("text/plain", false),
+            ("", false),
+        ] {
+            assert_eq!(is_json(&with_type(value)), is, "{value}");
+        }
+        assert!(!is_json(&HeaderMap::new()));
+        let mut twice = with_type("application/json");
+        twice.append(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        assert!(!is_json(&twice));
+    }
+
+    #[tokio::test]
+    async fn a_body_is_kept_up_to_its_bound() {
+        let headers = with_type("application/json");
+        for (length, whole) in [(0, true), (BODY_BYTES_MAX, true), (BODY_BYTES_MAX + 1, false), (8 << 20, false)] {
+            let read = body(&headers, Full::new(Bytes::from(vec![b' '; length])), BODY_WAIT).await;
+            let expected = if whole { Ok(length) } else { Err(reason::BODY_OBJECT) };
+            assert_eq!(read.map(|body| body.map(|bytes| bytes.len())), Ok(expected), "{length}");
+        }
+    }
+
+    #[test]
+    fn only_headers_of_the_request_itself_go_on() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("x-api-key", "demo-key"),
+            ("traceparent", "00-1-2-01"),
+            ("connection", "keep-alive, X-Hop"),
+            ("x-hop", "1"),
+            ("grpc-encoding", "gzip"),
+            ("grpc-timeout", "1n"),
+            ("content-encoding", "gzip"),
+            ("transfer-encoding", "chunked"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        keep_end_to_end(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["traceparent", "x-api-key"]);
+    }
+}

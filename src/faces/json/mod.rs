@@ -1,0 +1,175 @@
+//! The JSON face: a transcoder in front of the gRPC services.
+//!
+//! Invariant: a JSON request becomes the protobuf message and goes through the very same services and layers as a gRPC
+//! one, in process; no RPC is known here by name. What is wrong with the shape of a request travels with it as
+//! [`Findings`](findings::Findings) and is answered by a layer behind authentication. Only unknown paths, wrong methods
+//! and the description of the face are answered here, and need no key (contract section 1).
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, Version};
+use http_body_util::Full;
+use prost_reflect::DescriptorPool;
+use tonic::body::Body;
+use tower::ServiceExt as _;
+use tower::util::BoxCloneSyncService;
+
+use self::routes::{Binding, BodyRule, Found, Routes};
+use self::schema::Schema;
+use crate::domain::catalogue::ErrorCode;
+use crate::faces::status::ApiError;
+
+mod answer;
+pub mod findings;
+mod intake;
+mod openapi;
+mod read;
+mod routes;
+mod schema;
+mod text;
+mod value;
+mod wire;
+mod write;
+
+/// The gRPC services with all their layers, as the JSON face calls them.
+pub type Inner = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+
+/// Why the JSON face cannot start: always a fault of the protos or of the list of services.
+#[derive(Debug, thiserror::Error)]
+pub enum JsonFaceError {
+    /// The descriptor set cannot be read.
+    #[error("the descriptor set cannot be read")]
+    Descriptors(#[from] prost_reflect::DescriptorError),
+    /// Without `google.api.http` there are no routes.
+    #[error("the descriptor set has no google.api.http")]
+    NoAnnotations,
+    /// A service to serve is not in the descriptor set.
+    #[error("there is no service {0}")]
+    UnknownService(String),
+    /// An option cannot be read.
+    #[error("an option of {place} cannot be read")]
+    Option {
+        /// Full name of what has the option.
+        place: String,
+        /// What is wrong with it.
+        source: Box<prost::DecodeError>,
+    },
+    /// An annotation that cannot be served.
+    #[error("{rpc} cannot be served as JSON: {why}")]
+    Binding {
+        /// Full name of the RPC.
+        rpc: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A field of a type, or with a header, that has no JSON form here.
+    #[error("{0} has no JSON form here")]
+    Field(String),
+    /// The description of the face cannot be printed.
+    #[error("the OpenAPI document cannot be printed")]
+    OpenApi(#[from] serde_json::Error),
+}
+
+/// The JSON face. Cheap to clone; built once at start.
+#[derive(Debug, Clone)]
+pub struct JsonFace(Arc<Face>);
+
+#[derive(Debug)]
+struct Face {
+    routes: Routes,
+    schema: Schema,
+    inner: Inner,
+    openapi: Bytes,
+    /// How long a body may take to arrive.
+    body_wait: Duration,
+}
+
+impl JsonFace {
+    /// Compiles the routes of `services` (full names, for example `onbill.v1.PinService`) from an encoded descriptor
+    /// set with options and comments. `inner` serves them; `version` is that of the gateway, for the description.
+    ///
+    /// # Errors
+    ///
+    /// An annotation, option or type that cannot be served, named in the error. A service that is in the descriptors
+    /// and not in `services` does not exist here: its paths are unknown, and the description does not list them.
+    pub fn new(descriptors: &[u8], services: &[&str], inner: Inner, version: &str) -> Result<Self, JsonFaceError> {
+        let pool = DescriptorPool::decode(descriptors)?;
+        let mut schema = schema::Builder::new(pool.get_extension_by_name(schema::FIELD_RULE));
+        let routes = Routes::compile(&pool, services, &mut schema)?;
+        let openapi = openapi::document(&pool, &routes, version)?;
+        let schema = schema.finish();
+        Ok(Self(Arc::new(Face { routes, schema, inner, openapi, body_wait: intake::BODY_WAIT })))
+    }
+
+    /// Answers one request.
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes>,
+    {
+        let face = &*self.0;
+        let (parts, body) = request.into_parts();
+        match face.routes.find(&parts.method, parts.uri.path()) {
+            Found::Rpc(binding, path) => {
+                let body = match binding.body {
+                    BodyRule::None => Ok(Bytes::new()),
+                    BodyRule::Whole | BodyRule::Field(_) => {
+                        match intake::body(&parts.headers, body, face.body_wait).await {
+                            Ok(body) => body,
+                            Err(intake::TooSlow) => {
+                                return answer::refusal(&ApiError::new(ErrorCode::ServiceUnavailable).retry_after(1));
+                            }
+                        }
+                    }
+                };
+                let body = body.as_ref().map(Bytes::as_ref).map_err(|reason| *reason);
+                let parts_read = read::Parts { path, query: parts.uri.query(), body };
+                match read::request(&face.schema, binding, &parts_read) {
+                    Ok((message, findings)) => {
+                        let mut extensions = parts.extensions;
+                        if !findings.is_empty() {
+                            extensions.insert(findings);
+                        }
+                        face.call(binding, parts.headers, extensions, message).await
+                    }
+                    Err(read::NoSuchPath) => answer::refusal(&ApiError::new(ErrorCode::NotFound)),
+                }
+            }
+            Found::OpenApi => answer::json(face.openapi.clone()),
+            Found::WrongMethod(allow) => {
+                let mut response = answer::refusal(&ApiError::new(ErrorCode::MethodNotAllowed));
+                response.headers_mut().insert(ALLOW, allow);
+                response
+            }
+            Found::Nothing => answer::refusal(&ApiError::new(ErrorCode::NotFound)),
+        }
+    }
+}
+
+impl Face {
+    /// Calls the RPC in process, as a gRPC client would over HTTP/2.
+    async fn call(
+        &self,
+        binding: &Binding,
+        mut headers: HeaderMap,
+        extensions: Extensions,
+        message: Vec<u8>,
+    ) -> Response<Body> {
+        intake::keep_end_to_end(&mut headers);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert("te", HeaderValue::from_static("trailers"));
+        let mut request = Request::new(Body::new(Full::new(Bytes::from(message))));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = binding.uri.clone();
+        *request.version_mut() = Version::HTTP_2;
+        *request.headers_mut() = headers;
+        *request.extensions_mut() = extensions;
+        match self.inner.clone().oneshot(request).await {
+            Ok(response) => answer::of_rpc(&self.schema, binding, response).await,
+            Err(never) => match never {},
+        }
+    }
+}
