@@ -6,3 +6,4 @@ pub mod domain;
 pub mod ports;
 pub mod flows;
 pub mod faces;
+pub mod runtime;

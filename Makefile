@@ -1,0 +1,36 @@
+# The project's recipes. Continuous integration calls these and nothing else.
+# A fresh machine needs a Rust toolchain, and for `make test` apt-get or the packages that it names.
+
+.PHONY: run test check fmt lint doc outside certify clean help
+
+CARGO := cargo
+CARGO_FLAGS := --locked
+
+help: ## Says what there is.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+run: ## Builds and starts the sandbox on 127.0.0.1:8080 (gRPC and JSON) and 127.0.0.1:9090 (operations).
+	$(CARGO) run $(CARGO_FLAGS) --release -- serve
+
+test: ## Installs what the tests need if it is missing, and runs all of them.
+	conformance/install
+	$(CARGO) test $(CARGO_FLAGS) --no-fail-fast
+	conformance/outside/run
+
+check: fmt lint doc ## Format, lints and documentation; warnings are errors.
+
+fmt:
+	$(CARGO) fmt --check
+
+lint:
+	$(CARGO) clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(CARGO_FLAGS) --no-deps --document-private-items
+
+outside: ## Runs the clients that are not ours against the built binary: Python, Node, curl, buf, schemathesis.
+	$(CARGO) build $(CARGO_FLAGS)
+	conformance/outside/run
+
+clean: ## Removes everything that was built.
+	$(CARGO) clean

@@ -1,0 +1,6 @@
+//! What keeps the house as it was laid out: arrows, sizes, dependencies, and the README's word.
+
+mod sources;
+mod tidy;
+mod dependencies;
+mod readme;

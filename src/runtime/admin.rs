@@ -1,0 +1,65 @@
+//! The operations port: is it alive, is it ready, what does it measure.
+//!
+//! Invariant: it answers without the main port and holds nothing of a partner's. `/healthz` says that the process runs;
+//! `/readyz` says whether it can take requests, and if not, what is away.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::flows::Gateway;
+
+/// Media type of the Prometheus text format.
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What the operations port shows.
+#[derive(Clone)]
+pub struct Admin {
+    /// Asked whether its ledger would take a commit.
+    pub gateway: Arc<Gateway>,
+    /// Prints what is measured.
+    pub metrics: PrometheusHandle,
+    /// Once it is called the gateway is not ready any more.
+    pub stop: CancellationToken,
+}
+
+/// Serves until `stop` is called.
+///
+/// # Errors
+/// The listener broke.
+pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken) -> std::io::Result<()> {
+    axum::serve(listener, router(admin)).with_graceful_shutdown(async move { stop.cancelled().await }).await
+}
+
+fn router(admin: Admin) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(admin)
+}
+
+async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
+    if admin.stop.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
+    }
+    match admin.gateway.ledger.check().await {
+        Ok(()) => (StatusCode::OK, "ledger: ok\n".to_owned()),
+        Err(error) => {
+            let note = error.0.to_note();
+            (StatusCode::SERVICE_UNAVAILABLE, format!("ledger: {note}\n"))
+        }
+    }
+}
+
+async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, METRICS_TYPE)], admin.metrics.render())
+}

@@ -1,0 +1,6 @@
+//! How the gateway lives: configuration, wiring, serving, workers, telemetry.
+
+pub mod serve;
+pub mod workers;
+pub mod admin;
+pub mod telemetry;
