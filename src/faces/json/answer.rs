@@ -159,7 +159,8 @@ struct ErrorItem<'e> {
 
 /// An error as callers see it.
 pub(super) fn refusal(error: &ApiError) -> Response<Body> {
-    let items = error.violations.iter().map(|violation| ErrorItem { code: violation.code(), reason: &violation.reason });
+    let items =
+        error.violations.iter().map(|violation| ErrorItem { code: violation.code(), reason: &violation.reason });
     let body = ErrorBody {
         code: error.code.code(),
         message: error.message(),

@@ -96,12 +96,7 @@ impl JsonFace {
     ///
     /// An annotation, option or type that cannot be served, named in the error. A service that is in the descriptors
     /// and not in `services` does not exist here: its paths are unknown, and the description does not list them.
-    pub fn new(
-        descriptors: &[u8],
-        services: &[&str],
-        inner: Inner,
-        version: &str,
-    ) -> Result<Self, JsonFaceError> {
+    pub fn new(descriptors: &[u8], services: &[&str], inner: Inner, version: &str) -> Result<Self, JsonFaceError> {
         let pool = DescriptorPool::decode(descriptors)?;
         let mut schema = schema::Builder::new(pool.get_extension_by_name(schema::FIELD_RULE));
         let routes = Routes::compile(&pool, services, &mut schema)?;
@@ -178,3 +173,6 @@ impl Face {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

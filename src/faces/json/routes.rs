@@ -287,10 +287,7 @@ fn compile_binding(
     })
 }
 
-fn method_and_path<'r>(
-    descriptor: &MethodDescriptor,
-    rule: &'r HttpRule,
-) -> Result<(Method, &'r str), JsonFaceError> {
+fn method_and_path<'r>(descriptor: &MethodDescriptor, rule: &'r HttpRule) -> Result<(Method, &'r str), JsonFaceError> {
     Ok(match &rule.pattern {
         Some(http_rule::Pattern::Get(path)) => (Method::GET, path),
         Some(http_rule::Pattern::Put(path)) => (Method::PUT, path),
@@ -326,7 +323,7 @@ fn compile_template(
                 return Err(binding_error(descriptor, "a variable of its path is no single value"));
             }
             path.push(index);
-            path_text.push_str(&format!("{{{}}}", field.name));
+            path_text.extend(["{", field.name.as_str(), "}"]);
             segments.push(Segment::Variable);
         } else if part.is_empty() || part.contains(['{', '}', '*', ':', '%', '?', '#']) {
             return Err(binding_error(descriptor, "its path has a form that is not supported"));
