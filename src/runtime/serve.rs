@@ -106,8 +106,7 @@ struct FrontService(Front);
 impl hyper::service::Service<http::Request<Incoming>> for FrontService {
     type Response = http::Response<tonic::body::Body>;
     type Error = Infallible;
-    type Future =
-        std::pin::Pin<Box<dyn Future<Output = Result<http::Response<tonic::body::Body>, Infallible>> + Send>>;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<http::Response<tonic::body::Body>, Infallible>> + Send>>;
 
     fn call(&self, request: http::Request<Incoming>) -> Self::Future {
         let front = self.0.clone();

@@ -173,3 +173,6 @@ impl Face {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -323,7 +323,7 @@ fn compile_template(
                 return Err(binding_error(descriptor, "a variable of its path is no single value"));
             }
             path.push(index);
-            path_text.push_str(&format!("{{{}}}", field.name));
+            path_text.extend(["{", field.name.as_str(), "}"]);
             segments.push(Segment::Variable);
         } else if part.is_empty() || part.contains(['{', '}', '*', ':', '%', '?', '#']) {
             return Err(binding_error(descriptor, "its path has a form that is not supported"));

@@ -209,8 +209,8 @@ fn float(value: &Value<'_>, kind: &Kind) -> Option<Wire<'static>> {
             "Infinity" => f64::INFINITY,
             "-Infinity" => f64::NEG_INFINITY,
             other => {
-                let number: serde_json::Number = serde_json::from_str(other).ok()?;
-                number.as_f64()?
+                let raw: &RawValue = serde_json::from_str(other).ok()?;
+                raw.get().parse().ok().filter(|number: &f64| number.is_finite())?
             }
         },
         _ => return None,

@@ -259,12 +259,13 @@ impl<'b> Writer<'_, 'b> {
             (Kind::Fixed32, Wire::Fixed32(value)) => write!(self.out, "{value}")?,
             (Kind::Sfixed32, Wire::Fixed32(value)) => write!(self.out, "{}", value.cast_signed())?,
             // 64 bits do not fit in the numbers of every JSON reader: proto3 JSON prints them as strings.
-            (Kind::Int64, Wire::Varint(value)) => write!(self.out, "\"{}\"", value.cast_signed())?,
+            (Kind::Int64, Wire::Varint(value)) | (Kind::Sfixed64, Wire::Fixed64(value)) => {
+                write!(self.out, "\"{}\"", value.cast_signed())?;
+            }
             (Kind::Uint64, Wire::Varint(value)) | (Kind::Fixed64, Wire::Fixed64(value)) => {
                 write!(self.out, "\"{value}\"")?;
             }
             (Kind::Sint64, Wire::Varint(value)) => write!(self.out, "\"{}\"", wire::unzigzag(value))?,
-            (Kind::Sfixed64, Wire::Fixed64(value)) => write!(self.out, "\"{}\"", value.cast_signed())?,
             (Kind::Float, Wire::Fixed32(bits)) => {
                 let number = f32::from_bits(bits);
                 if !self.no_number(f64::from(number)) {
