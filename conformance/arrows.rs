@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::house_sources::{Source, files};
+use crate::house::sources::{Source, files};
 
 /// The layers, outermost first. A layer may know those after it, adapters aside.
 const LAYERS: [&str; 7] = ["main", "commands", "runtime", "faces", "flows", "ports", "domain"];

@@ -1,6 +1,5 @@
 //! What keeps the house as it was laid out: arrows, sizes, dependencies, and the README's word.
 
-mod sources;
+pub mod sources;
 mod tidy;
 mod dependencies;
-mod readme;
