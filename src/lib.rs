@@ -2,6 +2,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod commands;
 pub mod domain;
 pub mod faces;
-pub mod commands;

@@ -28,15 +28,30 @@ const COME_BACK_WITHIN: Duration = Duration::from_secs(10);
 /// A PIN is surely gone this long after its time to live.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(5);
 /// A sandbox clock that is ahead of ours by more than this was moved by somebody.
-const CLOCK_MOVED: Duration = Duration::from_secs(60);
+const CLOCK_MOVED: Duration = Duration::from_mins(1);
 
 /// Why an attempt ended before its last step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {
     /// A call had no answer.
-    NoAnswer(String),
+    NoAnswer(Silence),
     /// Something is missing that the case needs.
     Needs(String),
+}
+
+/// A call without an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Silence {
+    /// Which call, and why.
+    pub why: String,
+    /// It has cost the whole time-out.
+    pub timed_out: bool,
+}
+
+impl Silence {
+    fn of(call: &str, error: &NoAnswer) -> Stop {
+        Stop::NoAnswer(Self { why: format!("{call}: {error}"), timed_out: matches!(error, NoAnswer::TimedOut(_)) })
+    }
 }
 
 /// An attempt under way.
@@ -60,7 +75,7 @@ impl<'a> Attempt<'a> {
     ///
     /// # Errors
     /// The account that it needs.
-    pub async fn begin(bench: &'a Bench, case: &'a Case, face: Face) -> Result<Self, Stop> {
+    pub async fn begin(bench: &'a Bench, case: &'a Case, face: Face) -> Result<Self, String> {
         let mut values = Values::new(&bench.accounts.facts);
         let mut mask = Mask::default();
         let mut loan = None;
@@ -69,7 +84,7 @@ impl<'a> Attempt<'a> {
             loan = bench.accounts.lend(condition, &bench.contract, sandbox).await;
             let Some(loan) = &loan else {
                 let means = bench.contract.condition.get(condition).map_or("", |condition| &condition.means);
-                return Err(Stop::Needs(format!("needs a number for `{condition}` in --accounts: {means}")));
+                return Err(format!("needs a number for `{condition}` in --accounts: {means}"));
             };
             values.set("msisdn", loan.msisdn.clone());
             mask.hide_number(&loan.msisdn);
@@ -127,8 +142,11 @@ impl<'a> Attempt<'a> {
             Ok(answer) => answer,
             Err(error) => return Err(self.record_silence(&exchange, &error)),
         };
-        let mut differences =
-            if step.prepare { compare_loosely(&exchange.expected, &answer) } else { compare(&exchange.expected, &answer) };
+        let mut differences = if step.prepare {
+            compare_loosely(&exchange.expected, &answer)
+        } else {
+            compare(&exchange.expected, &answer)
+        };
         self.compare_repeat(step, &answer, &mut differences);
         let mut effects = onlooker.after(step, &before, &mut self.values, &self.mask).await;
         self.read_pin_sms(step, &answer, &mut effects).await;
@@ -153,10 +171,10 @@ impl<'a> Attempt<'a> {
         step: &Step,
         answer: &Answer,
         differences: &[Difference],
-        lost: Option<String>,
+        lost: Option<NoAnswer>,
     ) -> Result<(), Stop> {
         if let Some(lost) = lost {
-            return Err(Stop::NoAnswer(lost));
+            return Err(Silence::of("sandbox", &lost));
         }
         let Some(first) = differences.first() else { return Ok(()) };
         if is_full(answer) {
@@ -201,7 +219,8 @@ impl<'a> Attempt<'a> {
         let due = step.inbox_gains.as_deref() == Some(&["{pin}".to_owned()]);
         let sent = matches!(answer.status.as_str(), "201" | "OK");
         let blind = self.bench.sandbox(self.face).is_none();
-        let Some(loan) = self.loan.as_ref().filter(|_| due && sent && blind && self.bench.pins.reads_the_phone()) else {
+        let Some(loan) = self.loan.as_ref().filter(|_| due && sent && blind && self.bench.pins.reads_the_phone())
+        else {
             return;
         };
         match self.bench.pins.fetch(&loan.msisdn, &masked_number(&loan.msisdn)).await {
@@ -213,11 +232,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    async fn pin(
-        &self,
-        onlooker: &Onlooker<'_>,
-        before: &Before,
-    ) -> Result<(String, Option<Sms>), String> {
+    async fn pin(&self, onlooker: &Onlooker<'_>, before: &Before) -> Result<(String, Option<Sms>), String> {
         if onlooker.sandbox.is_some() {
             return onlooker.new_pin(before, &self.values).await.map(|(pin, sms)| (pin, Some(sms)));
         }
@@ -230,13 +245,13 @@ impl<'a> Attempt<'a> {
         if let Some(sandbox) = self.bench.sandbox(self.face) {
             let by = ttl.saturating_add(Duration::from_secs(1));
             let moved = sandbox.advance(&self.bench.contract, by).await;
-            if moved.map_err(|error| Stop::NoAnswer(format!("sandbox clock: {error}")))? {
+            if moved.map_err(|error| Silence::of("sandbox clock", &error))? {
                 return Ok(());
             }
         }
-        let until = Instant::now() + ttl.saturating_add(EXPIRY_MARGIN);
+        let (begun, wait) = (Instant::now(), ttl.saturating_add(EXPIRY_MARGIN));
         loop {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = wait.saturating_sub(begun.elapsed());
             if left.is_zero() {
                 return Ok(());
             }
@@ -293,7 +308,7 @@ impl<'a> Attempt<'a> {
         let expected = self.mask.text(&render::expected_alone(exchange.face, &exchange.expected));
         let record = self.record_of(exchange, expected, format!("(no answer)\n{error}"), &[difference]);
         self.steps.push(record);
-        Stop::NoAnswer(format!("{}: {error}", exchange.step.name))
+        Silence::of(&exchange.step.name, error)
     }
 
     fn record_of(

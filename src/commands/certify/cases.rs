@@ -169,9 +169,12 @@ pub struct Condition {
 /// # Errors
 /// Where a file is not well formed; a test reads them all, so that a released binary never meets this.
 pub fn load() -> Result<(Vec<Case>, Contract), Box<figment::Error>> {
-    let cases =
-        CASE_FILES.into_iter().map(|text| Figment::from(Toml::string(text)).extract()).collect::<Result<_, _>>()?;
-    Ok((cases, Figment::from(Toml::string(CONTRACT_FILE)).extract()?))
+    let cases = CASE_FILES.into_iter().map(read).collect::<Result<_, _>>()?;
+    Ok((cases, read(CONTRACT_FILE)?))
+}
+
+fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Box<figment::Error>> {
+    Figment::from(Toml::string(text)).extract().map_err(Box::new)
 }
 
 fn json_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Document, D::Error> {

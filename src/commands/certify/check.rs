@@ -132,12 +132,7 @@ fn compare_objects(
     }
 }
 
-fn compare_members(
-    at: &str,
-    wanted: Option<&Document>,
-    found: Option<&Document>,
-    differences: &mut Vec<Difference>,
-) {
+fn compare_members(at: &str, wanted: Option<&Document>, found: Option<&Document>, differences: &mut Vec<Difference>) {
     match (wanted, found) {
         (Some(wanted), Some(found)) => compare_documents(at, wanted, found, differences),
         (Some(wanted), None) => differences.push(Difference::new(at, wanted.compact(), NOT_THERE)),
@@ -155,7 +150,10 @@ fn keys(members: &[(String, Document)]) -> String {
 pub fn is_time(text: &str) -> bool {
     let form = "dddd-dd-ddTdd:dd:ddZ";
     text.len() == form.len()
-        && text.bytes().zip(form.bytes()).all(|(byte, form)| if form == b'd' { byte.is_ascii_digit() } else { byte == form })
+        && text
+            .bytes()
+            .zip(form.bytes())
+            .all(|(byte, form)| if form == b'd' { byte.is_ascii_digit() } else { byte == form })
         && text.parse::<jiff::Timestamp>().is_ok()
 }
 

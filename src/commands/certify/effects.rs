@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::answer::NoAnswer;
 use super::cases::{Contract, Step};
 use super::check::Difference;
 use super::mask::Mask;
@@ -36,13 +37,13 @@ pub struct Effects {
     /// More came than was due: perhaps of another run on the same number.
     pub crowded: bool,
     /// A look had no answer, though the sandbox had answered before: the attempt says nothing.
-    pub lost: Option<String>,
+    pub lost: Option<NoAnswer>,
 }
 
 impl Effects {
     fn unseen(&mut self, wanted: &str, why: &Unseen) {
         match why {
-            Unseen::NoAnswer(error) => self.lost = Some(format!("sandbox: {error}")),
+            Unseen::NoAnswer(error) => self.lost = Some(error.clone()),
             Unseen::NotASandbox(_) => self.not_checked.push(format!("{wanted}: not checked ({})", needs(why))),
         }
     }

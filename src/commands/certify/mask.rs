@@ -61,9 +61,7 @@ pub fn masked_number(number: &str) -> String {
     number
         .chars()
         .enumerate()
-        .map(|(position, character)| {
-            if position >= 3 && position < hidden.saturating_add(3) { '*' } else { character }
-        })
+        .map(|(position, character)| if position >= 3 && position < hidden.saturating_add(3) { '*' } else { character })
         .collect()
 }
 
@@ -76,7 +74,10 @@ mod tests {
         let mut mask = Mask::default();
         mask.hide_number("5550100001");
         mask.hide_pin("4711");
-        assert_eq!(mask.text("to 5550100001: 4711, 123456 and 5559876543."), "to 555*****01: ****, ****** and 555*****43.");
+        assert_eq!(
+            mask.text("to 5550100001: 4711, 123456 and 5559876543."),
+            "to 555*****01: ****, ****** and 555*****43."
+        );
     }
 
     #[test]

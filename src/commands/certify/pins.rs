@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use super::sandbox::pin_in;
 
 /// Longest that a command may take to print a PIN: an SMS on a live network can take this long.
-const COMMAND_MAX: Duration = Duration::from_secs(60);
+const COMMAND_MAX: Duration = Duration::from_mins(1);
 
 /// Asks a person: the question in, the typed line out.
 pub type Ask = Arc<dyn Fn(&str) -> std::io::Result<String> + Send + Sync>;
@@ -102,7 +102,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_person_is_asked_with_the_number_masked() {
-        let ask: Ask = Arc::new(|question| Ok(if question.contains("555*****01") { " 123456\n" } else { "" }.to_owned()));
+        let ask: Ask =
+            Arc::new(|question| Ok(if question.contains("555*****01") { " 123456\n" } else { "" }.to_owned()));
         assert_eq!(Pins::new(None, Some(ask)).fetch("5550100001", "555*****01").await, Ok("123456".to_owned()));
         assert!(Pins::default().fetch("5550100001", "555*****01").await.is_err());
     }

@@ -46,7 +46,8 @@ impl std::error::Error for TargetError {}
 /// # Errors
 /// Why a run cannot begin.
 pub async fn probe(client: &Client, face: Face, contract: &Contract) -> Result<(), TargetError> {
-    let rpc = contract.rpc.get("ValidateAccount").ok_or_else(|| TargetError::Options("no ValidateAccount".to_owned()))?;
+    let rpc =
+        contract.rpc.get("ValidateAccount").ok_or_else(|| TargetError::Options("no ValidateAccount".to_owned()))?;
     let mut tries = 0_u32;
     let answer = loop {
         tries = tries.saturating_add(1);

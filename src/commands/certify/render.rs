@@ -3,6 +3,8 @@
 //! Invariant: what should be and what was are written in the same form, line for line, so that a line that differs is a
 //! difference. Masking is the caller's matter.
 
+use std::fmt::Write as _;
+
 use super::answer::{Answer, Body, Expected};
 use super::check::is_time;
 use super::document::Document;
@@ -25,7 +27,7 @@ pub fn expected_alone(face: Face, expected: &Expected) -> String {
 fn lines(face: Face, expected: &Expected, body: Option<Document>) -> String {
     let mut text = status_line(face, &expected.status);
     for (name, rule) in &expected.headers {
-        text.push_str(&format!("\n{name}: {rule}"));
+        let _ = write!(text, "\n{name}: {rule}");
     }
     let body = body.map_or_else(|| "(empty body)".to_owned(), |body| body.pretty());
     format!("{text}\n\n{body}")
@@ -38,7 +40,7 @@ pub fn actual(face: Face, expected: &Expected, answer: &Answer) -> String {
     for (name, rule) in &expected.headers {
         let value = answer.headers.get(name).map(String::as_str);
         let shown = if rule.allows(value) { rule.to_string() } else { value.unwrap_or("(absent)").to_owned() };
-        text.push_str(&format!("\n{name}: {shown}"));
+        let _ = write!(text, "\n{name}: {shown}");
     }
     let body = match &answer.body {
         Body::Empty => "(empty body)".to_owned(),

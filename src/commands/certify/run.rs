@@ -75,7 +75,7 @@ impl Options {
             attempts_max: 5,
             accounts: None,
             pins: Pins::default(),
-            pin_ttl: Duration::from_secs(300),
+            pin_ttl: Duration::from_mins(5),
             ca_pem: None,
             by: "unknown".to_owned(),
         }
@@ -91,11 +91,12 @@ pub async fn certify(options: Options, watch: Arc<dyn Watch>) -> Result<Outcome,
     let started_at = jiff::Timestamp::now();
     let (cases, contract) = cases::load().map_err(|error| TargetError::Options(error.to_string()))?;
     let bench = Arc::new(bench(&options, Arc::new(contract), watch).await?);
-    let (last, first): (Vec<(Case, Face)>, Vec<(Case, Face)>) = cases
-        .into_iter()
-        .filter(|case| options.cases.has(case.id))
-        .flat_map(|case| bench.clients.keys().map(|face| (case.clone(), *face)).collect::<Vec<_>>())
-        .partition(|(case, _)| case.steps.iter().any(|step| step.after.is_some()));
+    let (mut first, mut last) = (Vec::new(), Vec::new());
+    for case in cases.into_iter().filter(|case| options.cases.has(case.id)) {
+        let moves_the_clock = case.steps.iter().any(|step| step.after.is_some());
+        let turn = if moves_the_clock { &mut last } else { &mut first };
+        turn.extend(bench.clients.keys().map(|face| (case.clone(), *face)));
+    }
     bench.watch.begun(first.len().saturating_add(last.len()));
     let mut results = run_all(&bench, first, options.parallel).await;
     results.extend(run_all(&bench, last, options.parallel).await);
@@ -173,42 +174,61 @@ async fn run_case(bench: &Bench, case: &Case, face: Face) -> CaseResult {
         result.attempts = result.attempts.saturating_add(1);
         let mut attempt = match Attempt::begin(bench, case, face).await {
             Ok(attempt) => attempt,
-            Err(Stop::Needs(needs) | Stop::NoAnswer(needs)) => {
+            Err(needs) => {
                 result.needs = Some(needs);
                 break;
             }
         };
         let ended = attempt.run().await;
-        let failed = attempt.differs();
-        if let Err(Stop::NoAnswer(why)) = &ended {
-            timeouts = timeouts.saturating_add(u32::from(why.contains("no answer within")));
-            if result.attempts < bench.attempts_max && timeouts < TIMEOUTS_MAX {
-                result.notes.push(format!("attempt {}: {why}", result.attempts));
-                tokio::time::sleep(BEGIN_ANEW_AFTER.saturating_mul(result.attempts)).await;
-                continue;
-            }
-        } else if failed || ended.is_err() {
-            if let Some(disturbance) = attempt.disturbance().await.filter(|it| result.attempts < it.attempts_max()) {
-                result.notes.push(format!("attempt {}: {}", result.attempts, disturbance.text()));
-                continue;
-            }
+        if let Some(why) = begin_anew(bench, &attempt, &ended, result.attempts, &mut timeouts).await {
+            result.notes.push(format!("attempt {}: {why}", result.attempts));
+            continue;
         }
-        result.account = attempt.account();
-        result.verdict = match (failed, &ended) {
-            (true, _) => Verdict::Failed,
-            (false, Ok(())) => Verdict::Passed,
-            (false, Err(_)) => Verdict::NotChecked,
-        };
-        result.needs = match ended {
-            Err(Stop::Needs(needs)) => Some(needs),
-            Err(Stop::NoAnswer(why)) => Some(format!("needs an answer: {why}")),
-            Ok(()) => None,
-        };
-        result.steps = attempt.steps;
+        judge(&mut result, attempt, ended);
         break;
     }
     result.elapsed_ms = milliseconds(begun.elapsed());
     result
+}
+
+/// Why an attempt says nothing and another one is due, if so.
+async fn begin_anew(
+    bench: &Bench,
+    attempt: &Attempt<'_>,
+    ended: &Result<(), Stop>,
+    attempts: u32,
+    timeouts: &mut u32,
+) -> Option<String> {
+    match ended {
+        Err(Stop::NoAnswer(silence)) => {
+            *timeouts = timeouts.saturating_add(u32::from(silence.timed_out));
+            let again = attempts < bench.attempts_max && *timeouts < TIMEOUTS_MAX;
+            if again {
+                tokio::time::sleep(BEGIN_ANEW_AFTER.saturating_mul(attempts)).await;
+            }
+            again.then(|| silence.why.clone())
+        }
+        Ok(()) if !attempt.differs() => None,
+        Ok(()) | Err(Stop::Needs(_)) => {
+            let disturbance = attempt.disturbance().await?;
+            (attempts < disturbance.attempts_max()).then(|| disturbance.text().to_owned())
+        }
+    }
+}
+
+fn judge(result: &mut CaseResult, attempt: Attempt<'_>, ended: Result<(), Stop>) {
+    result.account = attempt.account();
+    result.verdict = match (attempt.differs(), &ended) {
+        (true, _) => Verdict::Failed,
+        (false, Ok(())) => Verdict::Passed,
+        (false, Err(_)) => Verdict::NotChecked,
+    };
+    result.needs = match ended {
+        Err(Stop::Needs(needs)) => Some(needs),
+        Err(Stop::NoAnswer(silence)) => Some(format!("needs an answer: {}", silence.why)),
+        Ok(()) => None,
+    };
+    result.steps = attempt.steps;
 }
 
 fn blank(case: &Case, face: Face) -> CaseResult {

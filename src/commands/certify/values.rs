@@ -47,7 +47,7 @@ impl Values {
             ("time", TIME.to_owned()),
         ];
         let known = known.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Self { known, token, placeholder: Regex::new(r"\{([a-z_]+)\}").expect("a constant pattern") }
+        Self { known, token, placeholder: placeholder() }
     }
 
     /// Gives a placeholder its value.
@@ -103,6 +103,10 @@ impl Values {
         let Some((_, rest)) = text.split_once(TEXT_PREFIX) else { return false };
         !rest.starts_with(&self.token)
     }
+}
+
+fn placeholder() -> Regex {
+    Regex::new(r"\{([a-z_]+)\}").expect("a constant pattern")
 }
 
 fn name(found: &Captures<'_>) -> Option<String> {

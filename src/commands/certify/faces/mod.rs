@@ -67,7 +67,7 @@ pub struct Target {
 #[derive(Clone)]
 pub enum Client {
     /// Of HTTP/JSON.
-    Json(JsonClient),
+    Json(Box<JsonClient>),
     /// Of gRPC.
     Grpc(GrpcClient),
 }
@@ -79,7 +79,7 @@ impl Client {
     /// One line, where URL, key or certificates cannot be used.
     pub fn new(face: Face, target: &Target, contract: &Arc<Contract>) -> Result<Self, String> {
         Ok(match face {
-            Face::Json => Self::Json(JsonClient::new(target, contract)?),
+            Face::Json => Self::Json(Box::new(JsonClient::new(target, contract)?)),
             Face::Grpc => Self::Grpc(GrpcClient::new(target, contract)?),
         })
     }
