@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod commands;
 pub mod domain;
 pub mod ports;
 pub mod flows;
