@@ -2,7 +2,7 @@
 //!
 //! Invariant: a JSON request becomes the protobuf message and goes through the very same services and layers as a gRPC
 //! one, in process; no RPC is known here by name. What is wrong with the shape of a request travels with it as
-//! [`Findings`](findings::Findings) and is answered by a layer behind authentication. Only unknown paths, wrong methods
+//! [`Findings`] and is answered by a layer behind authentication. Only unknown paths, wrong methods
 //! and the description of the face are answered here, and need no key (contract section 1).
 
 use std::convert::Infallible;
@@ -10,14 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE};
-use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, Version};
+use http::header::{ALLOW, CONTENT_TYPE, TE};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, Version};
 use http_body_util::Full;
 use prost_reflect::DescriptorPool;
 use tonic::body::Body;
 use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
 
+use self::findings::Findings;
 use self::routes::{Binding, BodyRule, Found, Routes};
 use self::schema::Schema;
 use crate::domain::catalogue::ErrorCode;
@@ -105,39 +107,23 @@ impl JsonFace {
         Ok(Self(Arc::new(Face { routes, schema, inner, openapi, body_wait: intake::BODY_WAIT })))
     }
 
-    /// Answers one request.
+    /// Answers one request. Whatever comes in, the answer is one of the contract.
     pub async fn answer<B>(&self, request: Request<B>) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes>,
     {
         let face = &*self.0;
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         match face.routes.find(&parts.method, parts.uri.path()) {
-            Found::Rpc(binding, path) => {
-                let body = match binding.body {
-                    BodyRule::None => Ok(Bytes::new()),
-                    BodyRule::Whole | BodyRule::Field(_) => {
-                        match intake::body(&parts.headers, body, face.body_wait).await {
-                            Ok(body) => body,
-                            Err(intake::TooSlow) => {
-                                return answer::refusal(&ApiError::new(ErrorCode::ServiceUnavailable).retry_after(1));
-                            }
-                        }
+            Found::Rpc(binding, path) => match face.read(binding, path, &parts, body).await {
+                Ok((message, findings)) => {
+                    if !findings.is_empty() {
+                        parts.extensions.insert(findings);
                     }
-                };
-                let body = body.as_ref().map(Bytes::as_ref).map_err(|reason| *reason);
-                let parts_read = read::Parts { path, query: parts.uri.query(), body };
-                match read::request(&face.schema, binding, &parts_read) {
-                    Ok((message, findings)) => {
-                        let mut extensions = parts.extensions;
-                        if !findings.is_empty() {
-                            extensions.insert(findings);
-                        }
-                        face.call(binding, parts.headers, extensions, message).await
-                    }
-                    Err(read::NoSuchPath) => answer::refusal(&ApiError::new(ErrorCode::NotFound)),
+                    face.call(binding, parts, message).await
                 }
-            }
+                Err(error) => answer::refusal(&error),
+            },
             Found::OpenApi => answer::json(face.openapi.clone()),
             Found::WrongMethod(allow) => {
                 let mut response = answer::refusal(&ApiError::new(ErrorCode::MethodNotAllowed));
@@ -150,23 +136,38 @@ impl JsonFace {
 }
 
 impl Face {
-    /// Calls the RPC in process, as a gRPC client would over HTTP/2.
-    async fn call(
+    /// The framed message of a request, and what is wrong with its shape. The error is one that cannot wait for the
+    /// services: there is no such path, or no whole request.
+    async fn read<B>(
         &self,
         binding: &Binding,
-        mut headers: HeaderMap,
-        extensions: Extensions,
-        message: Vec<u8>,
-    ) -> Response<Body> {
-        intake::keep_end_to_end(&mut headers);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert("te", HeaderValue::from_static("trailers"));
-        let mut request = Request::new(Body::new(Full::new(Bytes::from(message))));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = binding.uri.clone();
-        *request.version_mut() = Version::HTTP_2;
-        *request.headers_mut() = headers;
-        *request.extensions_mut() = extensions;
+        path: Vec<&str>,
+        parts: &Parts,
+        body: B,
+    ) -> Result<(Vec<u8>, Findings), ApiError>
+    where
+        B: http_body::Body<Data = Bytes>,
+    {
+        let body = match binding.body {
+            BodyRule::None => Ok(Bytes::new()),
+            BodyRule::Whole | BodyRule::Field(_) => intake::body(&parts.headers, body, self.body_wait)
+                .await
+                .map_err(|intake::TooSlow| ApiError::new(ErrorCode::ServiceUnavailable).retry_after(1))?,
+        };
+        let body = body.as_ref().map(Bytes::as_ref).map_err(|reason| *reason);
+        let sources = read::Sources { path, query: parts.uri.query(), body };
+        read::request(&self.schema, binding, &sources).map_err(|read::NoSuchPath| ApiError::new(ErrorCode::NotFound))
+    }
+
+    /// Calls the RPC in process, as a gRPC client would over HTTP/2.
+    async fn call(&self, binding: &Binding, mut parts: Parts, message: Vec<u8>) -> Response<Body> {
+        intake::keep_end_to_end(&mut parts.headers);
+        parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        parts.headers.insert(TE, HeaderValue::from_static("trailers"));
+        parts.method = Method::POST;
+        parts.uri = binding.uri.clone();
+        parts.version = Version::HTTP_2;
+        let request = Request::from_parts(parts, Body::new(Full::new(Bytes::from(message))));
         match self.inner.clone().oneshot(request).await {
             Ok(response) => answer::of_rpc(&self.schema, binding, response).await,
             Err(never) => match never {},

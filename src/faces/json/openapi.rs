@@ -72,6 +72,10 @@ pub(super) fn document(pool: &DescriptorPool, routes: &Routes, version: &str) ->
             path.insert(binding.method.as_str().to_ascii_lowercase(), Value::Object(operation));
         }
     }
+    let common = COMMON.map(|code| {
+        let response = error_response(http_status(code), &[code], &comments, pool);
+        (code.code().to_owned(), response)
+    });
     let mut schemas = components.finish();
     schemas.insert("Violation".to_owned(), violation());
     let document = json!({
@@ -83,6 +87,7 @@ pub(super) fn document(pool: &DescriptorPool, routes: &Routes, version: &str) ->
         "components": {
             "securitySchemes": { "apiKey": { "type": "apiKey", "in": "header", "name": "X-API-KEY" } },
             "headers": headers(),
+            "responses": Map::from_iter(common),
             "schemas": schemas,
         },
     });
@@ -160,7 +165,12 @@ fn responses(
     let mut responses = Map::new();
     responses.insert(binding.success.as_str().to_owned(), success);
     for (status, codes) in errors(binding)? {
-        responses.insert(status.as_str().to_owned(), error_response(status, &codes, comments, pool));
+        let response = match codes.as_slice() {
+            // The same on every path, so described once.
+            [only] if COMMON.contains(only) => json!({ "$ref": format!("#/components/responses/{}", only.code()) }),
+            codes => error_response(status, codes, comments, pool),
+        };
+        responses.insert(status.as_str().to_owned(), response);
     }
     Ok(Value::Object(responses))
 }

@@ -11,7 +11,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::findings::{Collector, Findings};
+use super::findings::{Collector, Findings, NAME_CHARACTERS_MAX};
 use super::routes::{Binding, BodyRule};
 use super::schema::{Field, Kind, Message, MessageId, Schema, Shape};
 use super::text::{self, Plus};
@@ -27,7 +27,7 @@ const FRAME: usize = 5;
 
 /// The parts of a request that hold fields.
 #[derive(Debug)]
-pub(super) struct Parts<'a> {
+pub(super) struct Sources<'a> {
     /// One text for each variable of the path, in the order of the binding, still percent-encoded.
     pub(super) path: Vec<&'a str>,
     pub(super) query: Option<&'a str>,
@@ -54,15 +54,15 @@ enum Slot<'a> {
 pub(super) fn request(
     schema: &Schema,
     binding: &Binding,
-    parts: &Parts<'_>,
+    sources: &Sources<'_>,
 ) -> Result<(Vec<u8>, Findings), NoSuchPath> {
     let message = schema.message(binding.input);
     let mut slots = vec![Slot::Absent; message.fields.len()];
     let mut reader = Reader { schema, collector: Collector::default(), position: 0, path: String::new(), depth: 0 };
-    if let Some(query) = parts.query {
+    if let Some(query) = sources.query {
         reader.query(message, binding, query, &mut slots);
     }
-    let body = match (&binding.body, &parts.body) {
+    let body = match (&binding.body, &sources.body) {
         (BodyRule::None, _) => Ok(()),
         (_, Err(reason)) => Err(*reason),
         (rule, Ok(bytes)) => reader.body(message, binding, rule, bytes, &mut slots),
@@ -72,7 +72,7 @@ pub(super) fn request(
     }
     let mut out = Vec::with_capacity(256);
     out.resize(FRAME, 0);
-    for (index, raw) in binding.path.iter().zip(&parts.path) {
+    for (index, raw) in binding.path.iter().zip(&sources.path) {
         let field = message.fields.get(*index).ok_or(NoSuchPath)?;
         // A text that cannot be decoded names nothing that exists: the method finds that out by itself.
         let text = text::percent_decode(raw, Plus::IsPlus).unwrap_or(Cow::Borrowed(*raw));
@@ -197,7 +197,10 @@ impl Reader<'_> {
             Slot::Twice => Err(Cow::Borrowed(reason::DUPLICATE_FIELD)),
             // In a query an empty value is an absent one, whatever the field.
             Slot::One(Value::Query(text)) if text.is_empty() => Ok(()),
-            Slot::Many(values) => values.iter().try_for_each(|value| self.value(field, field.number, value, out)),
+            Slot::Many(values) => {
+                let mut given = values.iter().filter(|value| !matches!(value, Value::Query(text) if text.is_empty()));
+                given.try_for_each(|value| self.value(field, field.number, value, out))
+            }
             Slot::One(value) => match &field.shape {
                 Shape::Single => self.value(field, field.number, value, out),
                 Shape::List => self.list(field, value, out),
@@ -307,7 +310,7 @@ struct NamedElement<'a> {
 
 impl fmt::Display for NamedElement<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}[{}]", self.field, self.place)
+        write!(formatter, "{}[{:.2$}]", self.field, self.place, NAME_CHARACTERS_MAX)
     }
 }
 

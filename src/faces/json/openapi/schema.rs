@@ -83,7 +83,7 @@ impl<'c> Components<'c> {
             }
             let is_required = match direction {
                 Direction::Request => rule.required,
-                Direction::Answer => !field.supports_presence(),
+                Direction::Answer => rule.required || !field.supports_presence(),
             };
             let mut schema = self.field(field, &rule, direction)?;
             if direction == Direction::Request && !rule.required {

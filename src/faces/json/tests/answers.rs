@@ -171,7 +171,3 @@ fn a_service_that_is_not_in_the_protos_stops_the_start() {
     let face = JsonFace::new(pb::DESCRIPTORS, &["onbill.v1.NoService"], Inner::new(service), "1");
     assert!(matches!(face, Err(JsonFaceError::UnknownService(name)) if name == "onbill.v1.NoService"));
 }
-#[tokio::test]
-async fn dump() {
-    std::fs::write("/tmp/openapi.json", get(&Recorder::default().face(), "/openapi.json").await.body).unwrap();
-}

@@ -202,7 +202,7 @@ fn rule(pattern: Pattern, body: &str) -> HttpRule {
     HttpRule { pattern: Some(pattern), body: body.to_owned(), ..HttpRule::default() }
 }
 
-fn face() -> JsonFace {
+pub(super) fn face() -> JsonFace {
     let mut first = rule(Pattern::Post("/echo".to_owned()), "*");
     first.additional_bindings = vec![
         rule(Pattern::Get("/echo/{an_int32}".to_owned()), ""),
@@ -330,7 +330,7 @@ async fn messages_in_messages_have_a_bound() {
 
 #[tokio::test]
 async fn a_query_reads_lists_and_every_scalar() {
-    let query = "/echo/-7?words=a&words=b%20c&numbers=1&numbers=2&truth=true&double=0.5&anInt64=9&colour=GREEN&\
+    let query = "/echo/-7?words=a&words=&words=b%20c&numbers=1&numbers=2&truth=true&double=0.5&anInt64=9&colour=GREEN&\
         blob=AA&time=2020-05-18T15:05:03Z&wrapped=w&maybe=0";
     let read = get(&face(), query).await;
     assert_eq!(read.header("findings"), None);

@@ -20,6 +20,7 @@ use crate::faces::status::ApiError;
 
 mod answers;
 mod every_kind;
+mod openapi;
 mod requests;
 
 /// What a service saw of one request.

@@ -329,3 +329,10 @@ proptest! {
         assert!(recorder.last().message.contains(&format!("description: {text:?}")));
     }
 }
+
+#[tokio::test]
+async fn a_request_can_be_answered_on_any_thread() {
+    let face = Recorder::default().face();
+    let task = tokio::spawn(async move { get(&face, "/transactions").await.status });
+    assert_eq!(task.await.expect("no panic"), 200);
+}
