@@ -1,0 +1,7 @@
+//! The proof: what the gateway and its parts promise, tested from outside.
+//!
+//! Invariant: everything here goes through public interfaces only.
+
+#![allow(clippy::arithmetic_side_effects, reason = "an overflow in a test fails the test")]
+
+mod ports;
