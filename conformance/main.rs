@@ -1,4 +1,9 @@
 //! The proof: everything that is tested from outside the modules, in one binary so that it links once.
+//!
+//! Invariant: everything here goes through public interfaces only.
+
+#![allow(clippy::arithmetic_side_effects, reason = "an overflow in a test fails the test")]
 
 mod arrows;
 mod house;
+mod ports;

@@ -6,5 +6,6 @@ pub mod commands;
 pub mod domain;
 pub mod ports;
 pub mod flows;
+pub mod adapters;
 pub mod faces;
 pub mod runtime;

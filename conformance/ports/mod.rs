@@ -1,0 +1,7 @@
+//! Contract suites of the ports: each is written once and stamped onto every adapter by one line.
+//!
+//! Invariant: a suite knows only its port and a rig that makes a fresh adapter; what differs between adapters is in the
+//! rig.
+
+mod ephemeral;
+//csp

@@ -1,0 +1,5 @@
+//! Operators: one folder for each way of speaking to a CSP.
+//!
+//! Invariant: each implements `ports::csp::Csp` and nothing of it shows through. Adding an operator is adding a folder.
+
+pub mod sandbox;

@@ -1,0 +1,209 @@
+//! Short-lived state in the gateway's own memory: for one gateway on one machine.
+//!
+//! Invariant: all that a verb decides it decides under one lock, so that concurrent tries never get more than the rules
+//! allow; no lock is held while anything waits. Memory is bounded: at the bound nothing more is taken in and the verb
+//! answers `EphemeralUnavailable`, except that proofs, which are kept longest, make room by the oldest. Flights are timed
+//! by real time, PINs by the `now` that is handed in.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hash};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::SignedDuration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::expiring::Expiring;
+use super::number::Number;
+use crate::domain::Time;
+use crate::domain::address::Msisdn;
+use crate::domain::directory::SendQuota;
+use crate::domain::ids::PartnerId;
+use crate::domain::pin::{PinDigest, StoredPin, Verdict};
+use crate::domain::transaction::TransactionKey;
+use crate::ports::Cause;
+use crate::ports::ephemeral::{Ephemeral, EphemeralUnavailable, Flight, Issued, PinSlot};
+
+/// Locks that the entries of each kind are spread over, so that cores seldom wait for one another.
+const SHARDS: usize = 16;
+/// Longest time that a flight may be given or waited for: a bound for the sum of moments, far above any deadline.
+const FLIGHT_MAX: Duration = Duration::from_hours(24);
+
+/// How much is kept at most.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Numbers with PINs or sends that count.
+    pub numbers_max: usize,
+    /// Numbers with proofs that a PIN was right.
+    pub proofs_max: usize,
+    /// Minutes that a proof is kept: at least what the most patient partner asks for.
+    pub proofs_kept_minutes: u32,
+    /// Flights at one time.
+    pub flights_max: usize,
+}
+
+impl Default for Bounds {
+    /// Some hundred megabytes when all of it is used: PINs for 300 numbers a second, and a day of proofs.
+    fn default() -> Self {
+        Self { numbers_max: 200_000, proofs_max: 200_000, proofs_kept_minutes: 1440, flights_max: 100_000 }
+    }
+}
+
+/// Short-lived state in memory.
+pub struct MemoryEphemeral {
+    numbers: Shards<Expiring<Msisdn, Number, Time>>,
+    proofs: Shards<Expiring<Msisdn, Proofs, Time>>,
+    proofs_kept: SignedDuration,
+    flights: Shards<Expiring<TransactionKey, Underway, Instant>>,
+}
+
+/// When a PIN of a number was last right, for each partner. There are few.
+type Proofs = Vec<(PartnerId, Time)>;
+
+/// A flight. Nobody waits for most, so what waiters need is made by the first of them.
+#[derive(Default)]
+struct Underway {
+    ended: Option<Arc<Notify>>,
+}
+
+impl MemoryEphemeral {
+    /// Empty, with these bounds.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Self {
+        let share = |entries_max: usize| entries_max.div_ceil(SHARDS);
+        let kept_s = i64::from(bounds.proofs_kept_minutes).saturating_mul(60);
+        Self {
+            numbers: Shards::new(|| Expiring::new(share(bounds.numbers_max))),
+            proofs: Shards::new(|| Expiring::new(share(bounds.proofs_max))),
+            proofs_kept: SignedDuration::from_secs(kept_s),
+            flights: Shards::new(|| Expiring::new(share(bounds.flights_max))),
+        }
+    }
+
+    fn prove(&self, slot: &PinSlot, now: Time) {
+        let due = now.checked_add(self.proofs_kept).unwrap_or(Time::MAX);
+        let mut proofs = self.proofs.of(&slot.number);
+        let mut proved = proofs.remove(&slot.number).map(|(_, proved)| proved).unwrap_or_default();
+        proved.retain(|(partner, at)| *partner != slot.partner && now.duration_since(*at) < self.proofs_kept);
+        proved.push((slot.partner.clone(), now));
+        proofs.put_over_oldest(slot.number.clone(), proved, due, now);
+    }
+}
+
+#[async_trait]
+impl Ephemeral for MemoryEphemeral {
+    async fn issue_pin(
+        &self,
+        slot: &PinSlot,
+        pin: StoredPin,
+        quota: SendQuota,
+        now: Time,
+    ) -> Result<Issued, EphemeralUnavailable> {
+        let mut numbers = self.numbers.of(&slot.number);
+        let mut number = numbers.remove(&slot.number).map(|(_, number)| number).unwrap_or_default();
+        let issued = number.issue(&slot.partner, pin, quota, now);
+        let due = number.due();
+        numbers.put(slot.number.clone(), number, due, now).map_err(unavailable)?;
+        Ok(issued)
+    }
+
+    async fn redeem_pin(
+        &self,
+        slot: &PinSlot,
+        offered: &PinDigest,
+        now: Time,
+    ) -> Result<Verdict, EphemeralUnavailable> {
+        let verdict = {
+            let mut numbers = self.numbers.of(&slot.number);
+            match numbers.get_mut(&slot.number) {
+                Some((_, number)) => number.redeem(&slot.partner, offered, now),
+                None => Verdict::Wrong,
+            }
+        };
+        if verdict == Verdict::Right {
+            self.prove(slot, now);
+        }
+        Ok(verdict)
+    }
+
+    async fn pin_proved_at(
+        &self,
+        slot: &PinSlot,
+        within_minutes: u32,
+        now: Time,
+    ) -> Result<Option<Time>, EphemeralUnavailable> {
+        let within = SignedDuration::from_secs(i64::from(within_minutes).saturating_mul(60));
+        let mut proofs = self.proofs.of(&slot.number);
+        let Some((_, proved)) = proofs.get_mut(&slot.number) else {
+            return Ok(None);
+        };
+        let own = proved.iter().find(|(partner, _)| *partner == slot.partner);
+        Ok(own.map(|(_, at)| *at).filter(|at| now.duration_since(*at) < within))
+    }
+
+    async fn forget_number(&self, number: &Msisdn) -> Result<(), EphemeralUnavailable> {
+        self.numbers.of(number).remove(number);
+        self.proofs.of(number).remove(number);
+        Ok(())
+    }
+
+    async fn begin_flight(&self, key: &TransactionKey, ttl: Duration) -> Result<Flight, EphemeralUnavailable> {
+        let now = Instant::now();
+        let mut flights = self.flights.of(key);
+        if flights.get_mut(key).is_some_and(|(until, _)| until > now) {
+            return Ok(Flight::Underway);
+        }
+        let until = now.checked_add(ttl.min(FLIGHT_MAX)).unwrap_or(now);
+        flights.put(key.clone(), Underway::default(), until, now).map_err(unavailable)?;
+        Ok(Flight::Begun)
+    }
+
+    async fn end_flight(&self, key: &TransactionKey) {
+        let removed = self.flights.of(key).remove(key);
+        if let Some((_, Underway { ended: Some(ended) })) = removed {
+            ended.notify_waiters();
+        }
+    }
+
+    async fn await_flight(&self, key: &TransactionKey, wait_max: Duration) -> Result<(), EphemeralUnavailable> {
+        let (ended, until) = {
+            let mut flights = self.flights.of(key);
+            let Some((until, underway)) = flights.get_mut(key) else {
+                return Ok(());
+            };
+            let ended = Arc::clone(underway.ended.get_or_insert_default());
+            // Made under the lock: from here on it hears of the end, however soon that comes.
+            (ended.notified_owned(), until)
+        };
+        let deadline = Instant::now().checked_add(wait_max.min(FLIGHT_MAX)).map_or(until, |latest| latest.min(until));
+        // Woken, waited out or run out: in each case the caller looks at the record again.
+        let _ = tokio::time::timeout_at(deadline, ended).await;
+        Ok(())
+    }
+}
+
+fn unavailable(full: super::expiring::Full) -> EphemeralUnavailable {
+    EphemeralUnavailable(Cause::new(full))
+}
+
+/// Maps that share the entries by the hash of their key, each under a lock of its own.
+struct Shards<S> {
+    shards: [Mutex<S>; SHARDS],
+    hasher: RandomState,
+}
+
+impl<S> Shards<S> {
+    fn new(make: impl Fn() -> S) -> Self {
+        Self { shards: std::array::from_fn(|_| Mutex::new(make())), hasher: RandomState::new() }
+    }
+
+    /// The shard of a key, locked. A panic elsewhere cannot have left it half changed: nothing in here panics midway.
+    fn of(&self, key: &impl Hash) -> MutexGuard<'_, S> {
+        let shards = u64::try_from(SHARDS).unwrap_or(1);
+        let place = self.hasher.hash_one(key).checked_rem(shards).unwrap_or_default();
+        let shard = usize::try_from(place).ok().and_then(|place| self.shards.get(place));
+        shard.expect("a remainder is less than its divisor").lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,8 @@
+//! The world: one folder for each technology or operator behind a port.
+//!
+//! Invariant: an adapter sees ports and the domain only, never another adapter; which one serves is decided elsewhere.
+
+pub mod csp;
+pub mod ephemeral;
+pub mod clock;
+pub mod secrets;

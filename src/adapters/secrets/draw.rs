@@ -1,0 +1,63 @@
+//! Where random bytes come from: the operating system, or a seed.
+//!
+//! Invariant: the operating system's source is tried once before it is relied upon, at the start of the gateway, so that
+//! a machine without one does not start. The seeded source guards nothing and is for tests and simulation.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::SecretsError;
+
+/// A source of random bytes.
+pub trait Draw: Send + Sync {
+    /// Fills the bytes.
+    fn fill(&self, bytes: &mut [u8]);
+}
+
+/// The operating system's secure source.
+#[derive(Debug)]
+pub struct SystemDraw(());
+
+impl SystemDraw {
+    /// The source, after it has answered once.
+    pub(super) fn checked() -> Result<Self, SecretsError> {
+        getrandom::fill(&mut [0; 32]).map_err(SecretsError::NoRandomBytes)?;
+        Ok(Self(()))
+    }
+}
+
+impl Draw for SystemDraw {
+    fn fill(&self, bytes: &mut [u8]) {
+        getrandom::fill(bytes).expect("the system's random source has answered before and does not run dry");
+    }
+}
+
+/// A sequence that a seed decides.
+#[derive(Debug)]
+pub struct SeededDraw {
+    state: AtomicU64,
+}
+
+impl SeededDraw {
+    /// The sequence of a seed.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self { state: AtomicU64::new(mixed(seed)) }
+    }
+}
+
+impl Draw for SeededDraw {
+    fn fill(&self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            let drawn = mixed(self.state.fetch_add(1, Ordering::Relaxed)).to_be_bytes();
+            chunk.iter_mut().zip(drawn).for_each(|(byte, random)| *byte = random);
+        }
+    }
+}
+
+/// SplitMix64's step from a counter to a number that looks random (Steele, Lea and Flood, 2014).
+pub(super) const fn mixed(counter: u64) -> u64 {
+    let state = counter.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    state ^ (state >> 31)
+}
