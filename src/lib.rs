@@ -5,3 +5,5 @@
 pub mod domain;
 pub mod ports;
 pub mod faces;
+pub mod runtime;
+pub mod commands;

@@ -1,3 +1,75 @@
 //! The binary: arguments to command.
+//!
+//! Invariant: this is the only place that ends the process, and it does so with 0, 1 or 2. What a command does is in
+//! the library; a command's arguments are beside it.
 
-fn main() {}
+use std::io::{self, ErrorKind, Write as _};
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser};
+
+use onbill::commands::{self, Outcome};
+use onbill::runtime::config::Environment;
+
+/// onbill: a carrier-billing gateway
+///
+#[derive(Debug, Parser)]
+#[command(
+    name = "onbill",
+    version,
+    long_about = "onbill: a carrier-billing gateway
+
+Partners (OTTs) sell on the phone bill of their customers' operators (CSPs), over gRPC
+or JSON. onbill checks accounts, proves numbers with a PIN, and posts charges and
+refunds exactly once.",
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Start here: onbill serve     a sandbox with demo keys, nothing to set up
+
+Exit codes: 0 done, 1 failed while running, 2 wrong arguments or configuration."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Serve(commands::serve::Arguments),
+    /// Check a configuration file.
+    #[command(subcommand, arg_required_else_help = true)]
+    Config(commands::config::Command),
+    /// Make API keys.
+    #[command(subcommand, arg_required_else_help = true)]
+    Key(commands::key::Command),
+    /// Print a completion script for a shell.
+    Completions(commands::completions::Arguments),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Not locked: the threads of a gateway log to the same streams.
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    match run(cli.command, &mut out, &mut err).and_then(|outcome| out.flush().map(|()| outcome)) {
+        Ok(outcome) => outcome.into(),
+        // Whoever read the output has left, and has seen what it wanted to see.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Outcome::Failed.into(),
+        Err(error) => {
+            // Where even this cannot be written, the exit code is all there is.
+            let _ = writeln!(err, "onbill: the output cannot be written: {error}");
+            Outcome::Failed.into()
+        }
+    }
+}
+
+fn run(command: Command, out: &mut dyn io::Write, err: &mut dyn io::Write) -> io::Result<Outcome> {
+    match command {
+        Command::Serve(arguments) => commands::serve::run(arguments, Environment::of_process(), out, err),
+        Command::Config(commands::config::Command::Check(arguments)) => {
+            commands::config::check(&arguments, Environment::of_process(), out, err)
+        }
+        Command::Key(commands::key::Command::New(arguments)) => commands::key::new(&arguments, out, err),
+        Command::Completions(arguments) => commands::completions::run(&arguments, Cli::command(), out),
+    }
+}

@@ -1,0 +1,4 @@
+//! The proof: claims about the built binary.
+
+mod config;
+mod cli;

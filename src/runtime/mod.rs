@@ -1,0 +1,5 @@
+//! How the gateway lives: its configuration.
+//!
+//! Invariant: only `config.rs` reads the environment.
+
+pub mod config;
