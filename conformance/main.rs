@@ -6,4 +6,6 @@
 
 mod arrows;
 mod house;
+mod config;
+mod cli;
 mod ports;

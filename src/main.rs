@@ -1,27 +1,96 @@
 //! The binary: arguments to command.
+//!
+//! Invariant: this is the only place that ends the process, and it does so with 0, 1 or 2. What a command does is in
+//! the library; a command's arguments are beside it.
 
+use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use onbill::commands::certify::{self, CertifyArgs};
+use clap::{CommandFactory as _, Parser};
 
-/// A carrier-billing gateway.
+use onbill::commands::{self, Outcome};
+use onbill::runtime::config::Environment;
+
+/// onbill: a carrier-billing gateway
+///
 #[derive(Debug, Parser)]
-#[command(version, about)]
-struct Arguments {
+#[command(
+    name = "onbill",
+    version,
+    long_about = "onbill: a carrier-billing gateway
+
+Partners (OTTs) sell on the phone bill of their customers' operators (CSPs), over gRPC
+or JSON. onbill checks accounts, proves numbers with a PIN, and posts charges and
+refunds exactly once.",
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Start here: onbill serve     a sandbox with demo keys, nothing to set up
+
+Exit codes: 0 done, 1 failed while running, 2 wrong arguments or configuration."
+)]
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, clap::Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Plain(Plain),
     /// Certify a gateway against the 28 use cases.
-    Certify(Box<CertifyArgs>),
+    Certify(Box<commands::certify::CertifyArgs>),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match Arguments::parse().command {
-        Command::Certify(args) => certify::run_command(*args).await,
+/// Commands that write to an output and end in an outcome.
+#[derive(Debug, clap::Subcommand)]
+enum Plain {
+    /// Run the gateway.
+    Serve(commands::serve::Arguments),
+    /// Check a configuration file.
+    #[command(subcommand, arg_required_else_help = true)]
+    Config(commands::config::Command),
+    /// Make API keys.
+    #[command(subcommand, arg_required_else_help = true)]
+    Key(commands::key::Command),
+    /// Print a completion script for a shell.
+    Completions(commands::completions::Arguments),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let command = match cli.command {
+        Command::Certify(arguments) => return certify(*arguments),
+        Command::Plain(command) => command,
+    };
+    // Not locked: the threads of a gateway log to the same streams.
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    match run(command, &mut out, &mut err).and_then(|outcome| out.flush().map(|()| outcome)) {
+        Ok(outcome) => outcome.into(),
+        // Whoever read the output has left, and has seen what it wanted to see.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Outcome::Failed.into(),
+        Err(error) => {
+            // Where even this cannot be written, the exit code is all there is.
+            let _ = writeln!(err, "onbill: the output cannot be written: {error}");
+            Outcome::Failed.into()
+        }
+    }
+}
+
+/// The certifier has verdicts of its own to end with.
+fn certify(arguments: commands::certify::CertifyArgs) -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(commands::certify::run_command(arguments)),
+        Err(_) => Outcome::Failed.into(),
+    }
+}
+
+fn run(command: Plain, out: &mut dyn io::Write, err: &mut dyn io::Write) -> io::Result<Outcome> {
+    match command {
+        Plain::Serve(arguments) => commands::serve::run(arguments, Environment::of_process(), out, err),
+        Plain::Config(commands::config::Command::Check(arguments)) => {
+            commands::config::check(&arguments, Environment::of_process(), out, err)
+        }
+        Plain::Key(commands::key::Command::New(arguments)) => commands::key::new(&arguments, out, err),
+        Plain::Completions(arguments) => commands::completions::run(&arguments, Cli::command(), out),
     }
 }

@@ -7,6 +7,7 @@ pub mod money;
 pub mod ids;
 pub mod address;
 pub mod catalogue;
+pub mod api_key;
 pub mod directory;
 pub mod account;
 pub mod pin;

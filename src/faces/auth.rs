@@ -7,41 +7,41 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use sha2::{Digest, Sha256};
 
-use crate::domain::directory::Partner;
+use crate::domain::api_key::PartnerKeys;
+use crate::domain::directory::{Directory, Partner};
+use crate::domain::ids::PartnerId;
 
 /// The header, and the metadata key, that carries an API key.
 pub const API_KEY_HEADER: &str = "x-api-key";
 
-/// SHA-256 of an API key, as the configuration holds it.
-pub type KeyDigest = [u8; 32];
+/// Which key is whose.
+#[derive(Debug, Clone)]
+pub struct Keys(Arc<Known>);
 
-/// The digest of an API key: over its bytes as they are sent.
-#[must_use]
-pub fn digest(key: &[u8]) -> KeyDigest {
-    Sha256::digest(key).into()
+#[derive(Debug)]
+struct Known {
+    keys: PartnerKeys,
+    partners: HashMap<PartnerId, Arc<Partner>>,
 }
 
-/// Which key is whose.
-#[derive(Debug, Clone, Default)]
-pub struct Keys(Arc<HashMap<KeyDigest, Arc<Partner>>>);
-
 impl Keys {
-    /// Keys of 256 random bits need no slow hash: their digests cannot be guessed either.
+    /// The keys of a directory's partners.
     #[must_use]
-    pub fn new(keys: HashMap<KeyDigest, Arc<Partner>>) -> Self {
-        Self(Arc::new(keys))
+    pub fn new(keys: PartnerKeys, directory: &Directory) -> Self {
+        let known = keys.partners().into_iter().filter_map(|id| directory.partner(id));
+        let partners = known.map(|partner| (partner.id.clone(), Arc::clone(partner))).collect();
+        Self(Arc::new(Known { keys, partners }))
     }
 
     /// The partner whose key the request carries; `None` where it carries none, a wrong one, or more than one.
     #[must_use]
     pub fn partner(&self, headers: &HeaderMap) -> Option<&Arc<Partner>> {
-        let mut keys = headers.get_all(API_KEY_HEADER).iter();
-        let key = keys.next()?;
-        if keys.next().is_some() {
+        let mut sent = headers.get_all(API_KEY_HEADER).iter();
+        let key = sent.next()?;
+        if sent.next().is_some() {
             return None;
         }
-        self.0.get(&digest(key.as_bytes()))
+        self.0.partners.get(self.0.keys.partner_of(key.as_bytes())?)
     }
 }

@@ -16,8 +16,6 @@ use crate::ports::ledger::{Commit, LedgerUnavailable};
 
 /// Most times an outcome is decided anew because somebody else has changed the record.
 const CONFLICTS_MAX: u32 = 5;
-/// Pause before a request that was not applied is sent again; it doubles each time.
-const RESEND_PAUSE: Duration = Duration::from_millis(20);
 
 /// What became of an intent.
 pub(super) enum Opened {
@@ -74,7 +72,7 @@ async fn send(gateway: &Gateway, record: &Transaction, caller: &Caller) -> Heard
         Ok(found) => found,
         Err(_) => return Heard::NotApplied("the CSP is not configured any more".to_owned()),
     };
-    let mut pause = RESEND_PAUSE;
+    let mut pause = Duration::from_millis(u64::from(gateway.bounds.retry_pause_ms));
     let mut attempt: u32 = 1;
     loop {
         // The call's own time-out counts, not the caller's deadline: from here on the work is the gateway's.

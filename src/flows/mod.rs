@@ -66,6 +66,8 @@ pub struct Bounds {
     pub lease_s: u32,
     /// Most times one request is sent to a CSP that applied none of the earlier ones.
     pub attempts_max: u32,
+    /// Milliseconds before it is sent again; they double each time.
+    pub retry_pause_ms: u32,
 }
 
 /// Who calls, and until when an answer is of use.

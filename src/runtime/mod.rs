@@ -1,5 +1,10 @@
-//! How the gateway lives: configuration, wiring, serving, workers, telemetry.
+//! How the gateway lives: configuration, wiring, serving, workers, telemetry, and its life from start to stop.
+//!
+//! Invariant: only `config` reads the environment, and only `wiring` sees ports and adapters together.
 
+pub mod config;
+pub mod wiring;
+pub mod lifecycle;
 pub mod serve;
 pub mod workers;
 pub mod admin;

@@ -1,0 +1,240 @@
+//! CSPs and partners: from tables to the directory that the rules work with.
+//!
+//! Invariant: a directory comes out only where nothing at all was reported; every CSP, currency, pattern, text and key
+//! in it has been looked at. Prefixes that two CSPs of a partner share are allowed: the first CSP wins.
+
+use super::sandbox::DEMO_KEYS;
+use super::shape::Report;
+use super::tables::{Adapter, CspTable, PartnerTable, RecoveryWord, Tables, TestNumbersTable};
+use crate::domain::api_key::{KeyDigest, PartnerKeys};
+use crate::domain::directory::{
+    CspProfile, Directory, Partner, Pattern, PinSms, Product, Recovery, SendQuota, TestNumbers,
+};
+use crate::domain::ids::{ChargeCode, CspId, PartnerId, ProductId};
+use crate::domain::money::Currency;
+use crate::domain::pin;
+
+/// What a set of CSPs and partners becomes.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// All partners and CSPs.
+    pub directory: Directory,
+    /// Whose key is whose.
+    pub keys: PartnerKeys,
+    /// How each CSP is spoken to.
+    pub adapters: Vec<(CspId, Adapter)>,
+}
+
+/// Builds the directory, or reports why it cannot be built.
+pub fn build(tables: &Tables, report: &mut Report) -> Option<Built> {
+    let mut csps = Vec::new();
+    let mut adapters = Vec::new();
+    for (id, table) in &tables.csp {
+        let adapter = adapter(id, table, tables, report);
+        if let Some((adapter, profile)) = adapter.zip(csp(id, table, tables, report)) {
+            adapters.push((profile.id.clone(), adapter));
+            csps.push(profile);
+        }
+    }
+    let mut partners = Vec::new();
+    let mut keys = PartnerKeys::default();
+    for (id, table) in &tables.partner {
+        key_digests(id, table, tables, &mut keys, report);
+        partners.extend(partner(id, table, tables, report));
+    }
+    if tables.csp.is_empty() {
+        report.at(&["csp"], "there must be at least one CSP, [csp.<id>]");
+    }
+    if tables.partner.is_empty() {
+        report.at(&["partner"], "there must be at least one partner, [partner.<id>]");
+    }
+    let whole = csps.len() == tables.csp.len() && partners.len() == tables.partner.len();
+    let directory = whole.then(|| Directory::new(partners, csps))?;
+    match directory {
+        Ok(directory) => Some(Built { directory, keys, adapters }),
+        Err(error) => {
+            report.at(&["partner"], error.to_string());
+            None
+        }
+    }
+}
+
+fn adapter(id: &str, table: &CspTable, tables: &Tables, report: &mut Report) -> Option<Adapter> {
+    match table.adapter {
+        None => {
+            report.at(&["csp", id, "adapter"], "must be set: \"sandbox\"");
+            None
+        }
+        Some(Adapter::Sandbox) if !tables.sandbox.enabled => {
+            let text = "is \"sandbox\", which bills nobody: sandbox.enabled must be true, or the adapter another one";
+            report.at(&["csp", id, "adapter"], text);
+            None
+        }
+        Some(adapter) => Some(adapter),
+    }
+}
+
+fn csp(id: &str, table: &CspTable, tables: &Tables, report: &mut Report) -> Option<CspProfile> {
+    let currency = currency(id, table.currency.as_deref(), report);
+    let msisdn_pattern = pattern(&["csp", id, "msisdn_pattern"], table.msisdn_pattern.as_deref(), report);
+    if table.prefixes.iter().any(|prefix| !prefix.bytes().all(|b| b.is_ascii_digit() || b == b'+')) {
+        report.at(&["csp", id, "prefixes"], "must be beginnings of numbers: digits, or \"\" for all numbers");
+    }
+    let test_numbers = match &table.test_numbers {
+        Some(test) => Some(test_numbers(id, test, tables, report)?),
+        None => None,
+    };
+    let sms = PinSms {
+        sender: table.sms.sender.clone(),
+        language: table.sms.language.clone(),
+        text: table.sms.pin_text.clone(),
+    };
+    check_sms(&["csp", id, "sms"], &sms, report);
+    Some(CspProfile {
+        id: CspId::new(id),
+        currency: currency?,
+        msisdn_pattern: msisdn_pattern?,
+        prefixes: table.prefixes.clone(),
+        takes_email: table.takes_email,
+        call_timeout_ms: table.call_timeout_ms,
+        forget_after_s: table.forget_after_s,
+        recovery: match table.recovery {
+            RecoveryWord::Inquiry => Recovery::Inquiry,
+            RecoveryWord::Resend => Recovery::Resend,
+            RecoveryWord::None => Recovery::None,
+        },
+        verdicts: table.verdicts.clone(),
+        pin_quota: SendQuota {
+            per_partner_max: tables.pin.sends_per_partner_max,
+            per_address_max: tables.pin.sends_per_address_max,
+            window_s: tables.pin.send_window_s,
+        },
+        test_numbers,
+        pin_sms: sms,
+    })
+}
+
+fn currency(id: &str, code: Option<&str>, report: &mut Report) -> Option<Currency> {
+    let path = ["csp", id, "currency"];
+    let Some(code) = code else {
+        report.at(&path, "must be set: a currency of ISO 4217, like MXN");
+        return None;
+    };
+    let currency = Currency::from_code(code);
+    if currency.is_none() {
+        report.at(&path, format!("is {code:?}, must be a currency of ISO 4217 that has a minor unit, like MXN"));
+    }
+    currency
+}
+
+fn pattern(path: &[&str], text: Option<&str>, report: &mut Report) -> Option<Pattern> {
+    let Some(text) = text else {
+        report.at(path, "must be set: a regular expression from ^ to $, like ^[0-9]{10}$");
+        return None;
+    };
+    let pattern = Pattern::new(text);
+    if pattern.is_none() {
+        report.at(path, format!("is {text:?}, must be a regular expression from ^ to $, like ^[0-9]{{10}}$"));
+    }
+    pattern
+}
+
+fn test_numbers(id: &str, table: &TestNumbersTable, tables: &Tables, report: &mut Report) -> Option<TestNumbers> {
+    let pattern = pattern(&["csp", id, "test_numbers", "pattern"], table.pattern.as_deref(), report);
+    if table.sends_max.is_none() {
+        report
+            .at(&["csp", id, "test_numbers", "sends_max"], "must be set: most PIN messages to one number in a window");
+    }
+    let sends_max = table.sends_max?;
+    let window_s = tables.pin.send_window_s;
+    let quota = SendQuota { per_partner_max: sends_max, per_address_max: sends_max, window_s };
+    Some(TestNumbers { pattern: pattern?, quota })
+}
+
+/// The text must bring exactly one PIN to the phone, and the language must be one that a phone can be told.
+fn check_sms(path: &[&str], sms: &PinSms, report: &mut Report) {
+    let key = |last| [path, &[last]].concat();
+    if !pin::is_sms_template(&sms.text) {
+        let text = "must hold {pin} once, with no digit beside it and no other run of six digits";
+        report.at(&key("pin_text"), text);
+    }
+    let subtag = |tag: &str| (1..=8).contains(&tag.len()) && tag.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let first = sms.language.split('-').next().unwrap_or_default();
+    let named = first.len() >= 2 && first.bytes().all(|byte| byte.is_ascii_alphabetic());
+    if !named || !sms.language.split('-').all(subtag) {
+        report.at(&key("language"), format!("is {:?}, must be a language tag (BCP 47), like es-MX", sms.language));
+    }
+}
+
+fn partner(id: &str, table: &PartnerTable, tables: &Tables, report: &mut Report) -> Option<Partner> {
+    let csps = partner_csps(id, table, tables, report)?;
+    let products = table.product.iter().map(|(product, entry)| {
+        let path = ["partner", id, "product", product, "charge_codes"];
+        if entry.charge_codes.is_empty() {
+            report.at(&path, "must name the product at one CSP at least");
+        }
+        for csp in entry.charge_codes.keys().filter(|csp| !table.csps.contains(csp)) {
+            let mine = table.csps.join(", ");
+            report.at(&[&path[..], &[csp]].concat(), format!("{csp} is none of the partner's csps: {mine}"));
+        }
+        let charge_codes = entry.charge_codes.iter().map(|(csp, code)| (CspId::new(csp), ChargeCode::new(code)));
+        let product = ProductId::new(product);
+        (product.clone(), Product { id: product, charge_codes: charge_codes.collect() })
+    });
+    let products = products.collect();
+    Some(Partner {
+        id: PartnerId::new(id),
+        csps,
+        products,
+        pin_before_first_charge_minutes: table.pin_before_first_charge_minutes,
+        pin_sms: partner_sms(id, table, report),
+    })
+}
+
+fn partner_csps(id: &str, table: &PartnerTable, tables: &Tables, report: &mut Report) -> Option<Vec<CspId>> {
+    let path = ["partner", id, "csps"];
+    if table.csps.is_empty() {
+        report.at(&path, "must be set: the ids of the partner's CSPs, the first of them for addresses of none");
+        return None;
+    }
+    let mut known = true;
+    for (index, csp) in table.csps.iter().enumerate() {
+        if !tables.csp.contains_key(csp) {
+            report.at(&path, format!("names the CSP {csp:?}, but there is no [csp.{csp}]"));
+            known = false;
+        }
+        if table.csps.iter().take(index).any(|earlier| earlier == csp) {
+            report.at(&path, format!("names the CSP {csp:?} twice"));
+        }
+    }
+    known.then(|| table.csps.iter().map(|csp| CspId::new(csp)).collect())
+}
+
+fn partner_sms(id: &str, table: &PartnerTable, report: &mut Report) -> Option<PinSms> {
+    let sms = table.sms.as_ref()?;
+    let fields = [("sender", &sms.sender), ("language", &sms.language), ("pin_text", &sms.pin_text)];
+    for (name, _) in fields.iter().filter(|(_, value)| value.is_none()) {
+        report.at(&["partner", id, "sms", name], "must be set where the partner has a message of its own");
+    }
+    let message = PinSms { sender: sms.sender.clone()?, language: sms.language.clone()?, text: sms.pin_text.clone()? };
+    check_sms(&["partner", id, "sms"], &message, report);
+    Some(message)
+}
+
+fn key_digests(id: &str, table: &PartnerTable, tables: &Tables, keys: &mut PartnerKeys, report: &mut Report) {
+    let path = ["partner", id, "key_sha256"];
+    if table.key_sha256.is_empty() {
+        report.at(&path, "must be set: the SHA-256 digest of the partner's API key; onbill key new makes both");
+    }
+    for digest in table.key_sha256.iter().filter_map(|text| KeyDigest::parse(text)) {
+        if let Err(owner) = keys.insert(digest, PartnerId::new(id)) {
+            report
+                .at(&path, format!("holds {digest:?}, which is a key of {owner} already: each key is for one partner"));
+        }
+        let demo = DEMO_KEYS.iter().find(|(_, key)| KeyDigest::of(key.as_bytes()) == digest);
+        if let (Some((_, key)), false) = (demo, tables.sandbox.enabled) {
+            report
+                .at(&path, format!("holds {digest:?}, the digest of the public key {key}: only a sandbox may take it"));
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! The one table of all keys: what each may hold.
+//!
+//! Invariant: a key that is not in the table is refused, wherever it comes from; a value that its row does not admit
+//! never reaches the typed structs. `deploy/onbill.toml` shows every row with these very words, and a test compares.
+//! Relations between keys are not here (`relations.rs`, `directory.rs`), nor are defaults (`tables.rs`).
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use figment::value::Value;
+
+use crate::domain::api_key::KeyDigest;
+
+/// What a key may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allowed {
+    /// `true` or `false`.
+    Switch,
+    /// An IP address with a port.
+    SocketAddress,
+    /// A whole number within bounds that are both included.
+    Whole {
+        /// The least.
+        min: u32,
+        /// The most.
+        max: u32,
+        /// What is counted.
+        unit: &'static str,
+    },
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A text of 1 to so many characters, none of them a control character.
+    Text {
+        /// Most characters.
+        length_max: usize,
+    },
+    /// A list of texts.
+    Texts {
+        /// Most entries; the least is 1.
+        count_max: usize,
+        /// Fewest characters of an entry.
+        length_min: usize,
+        /// Most characters of an entry.
+        length_max: usize,
+    },
+    /// One key digest, or two while a partner changes its key.
+    Digests,
+}
+
+/// Most keys that a partner may have at a time: the one in use and the next.
+const DIGESTS_MAX: usize = 2;
+
+/// A row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// The key; `*` stands for an id of the reader's choice.
+    pub path: &'static str,
+    /// What it may hold.
+    pub allowed: Allowed,
+}
+
+const fn key(path: &'static str, allowed: Allowed) -> Key {
+    Key { path, allowed }
+}
+
+const fn whole(min: u32, max: u32, unit: &'static str) -> Allowed {
+    Allowed::Whole { min, max, unit }
+}
+
+const fn text(length_max: usize) -> Allowed {
+    Allowed::Text { length_max }
+}
+
+const PATH: Allowed = text(4096);
+
+/// Every key there is.
+pub const KEYS: &[Key] = &[
+    key("server.listen", Allowed::SocketAddress),
+    key("server.admin_listen", Allowed::SocketAddress),
+    key("server.data_dir", PATH),
+    key("server.deadline_default_ms", whole(1, 600_000, "milliseconds")),
+    key("server.deadline_min_ms", whole(1, 600_000, "milliseconds")),
+    key("server.deadline_max_ms", whole(1, 600_000, "milliseconds")),
+    key("server.connections_max", whole(1, 1_000_000, "connections")),
+    key("server.requests_in_flight_max", whole(1, 1_000_000, "requests")),
+    key("server.streams_per_connection_max", whole(1, 10_000, "streams")),
+    key("server.header_read_timeout_ms", whole(100, 60_000, "milliseconds")),
+    key("server.idle_timeout_s", whole(1, 3_600, "seconds")),
+    key("server.drain_s", whole(1, 600, "seconds")),
+    key("log.filter", text(1024)),
+    key("log.format", Allowed::Word(&["text", "json"])),
+    key("pin.ttl_s", whole(1, 86_400, "seconds")),
+    key("pin.tries_max", whole(1, 20, "tries")),
+    key("pin.sends_per_partner_max", whole(1, 1_000, "messages")),
+    key("pin.sends_per_address_max", whole(1, 1_000, "messages")),
+    key("pin.send_window_s", whole(1, 86_400, "seconds")),
+    key("charge.lease_s", whole(1, 3_600, "seconds")),
+    key("charge.attempts_max", whole(1, 20, "attempts")),
+    key("charge.retry_pause_ms", whole(1, 10_000, "milliseconds")),
+    key("reconcile.poll_ms", whole(10, 60_000, "milliseconds")),
+    key("reconcile.batch_max", whole(1, 10_000, "transactions")),
+    key("keys.master_key_file", PATH),
+    key("sandbox.enabled", Allowed::Switch),
+    key("csp.*.adapter", Allowed::Word(&["sandbox"])),
+    key("csp.*.currency", text(3)),
+    key("csp.*.msisdn_pattern", text(256)),
+    key("csp.*.prefixes", Allowed::Texts { count_max: 1_000, length_min: 0, length_max: 15 }),
+    key("csp.*.takes_email", Allowed::Switch),
+    key("csp.*.call_timeout_ms", whole(1, 60_000, "milliseconds")),
+    key("csp.*.forget_after_s", whole(1, 604_800, "seconds")),
+    key("csp.*.recovery", Allowed::Word(&["inquiry", "resend", "none"])),
+    key("csp.*.verdicts.*", text(128)),
+    key("csp.*.test_numbers.pattern", text(256)),
+    key("csp.*.test_numbers.sends_max", whole(1, 1_000_000, "messages")),
+    key("csp.*.sms.sender", text(16)),
+    key("csp.*.sms.language", text(35)),
+    key("csp.*.sms.pin_text", text(480)),
+    key("partner.*.key_sha256", Allowed::Digests),
+    key("partner.*.csps", Allowed::Texts { count_max: 64, length_min: 1, length_max: 64 }),
+    key("partner.*.pin_before_first_charge_minutes", whole(1, 525_600, "minutes")),
+    key("partner.*.sms.sender", text(16)),
+    key("partner.*.sms.language", text(35)),
+    key("partner.*.sms.pin_text", text(480)),
+    key("partner.*.product.*.charge_codes.*", text(64)),
+];
+
+/// Stands for any id in a path of [`KEYS`].
+pub const ANY_ID: &str = "*";
+
+/// What is found at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A key with a value.
+    Value(Allowed),
+    /// A table with these keys, in the order of [`KEYS`].
+    Table(Vec<&'static str>),
+    /// Nothing: there is no such key.
+    Nothing,
+}
+
+/// What a path is, in the words of [`KEYS`].
+#[must_use]
+pub fn place<S: AsRef<str>>(path: &[S]) -> Place {
+    let mut children: Vec<&'static str> = Vec::new();
+    for key in KEYS {
+        let mut pattern = key.path.split('.');
+        let fits = path.iter().all(|segment| pattern.next().is_some_and(|p| p == ANY_ID || p == segment.as_ref()));
+        match (fits, pattern.next()) {
+            (false, _) => {}
+            (true, None) => return Place::Value(key.allowed),
+            (true, Some(child)) if children.contains(&child) => {}
+            (true, Some(child)) => children.push(child),
+        }
+    }
+    if children.is_empty() { Place::Nothing } else { Place::Table(children) }
+}
+
+/// The form of the ids that name the entries of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdForm {
+    /// CSPs and partners: they become part of records, logs and metrics.
+    Plain,
+    /// Products, as requests name them.
+    Product,
+    /// Codes of a CSP.
+    Code,
+}
+
+impl IdForm {
+    /// The form of the ids in the table at a path.
+    #[must_use]
+    pub fn of<S: AsRef<str>>(table: &[S]) -> Self {
+        match table.last().map(AsRef::as_ref) {
+            Some("product") => Self::Product,
+            Some("verdicts") => Self::Code,
+            _ => Self::Plain,
+        }
+    }
+
+    /// Whether an id has this form.
+    #[must_use]
+    pub fn admits(self, id: &str) -> bool {
+        let length = id.chars().count();
+        let form = match self {
+            Self::Plain => id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_'),
+            Self::Product => id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(&b)),
+            Self::Code => !id.chars().any(char::is_control),
+        };
+        form && (1..=64).contains(&length)
+    }
+}
+
+impl fmt::Display for IdForm {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Plain => "1 to 64 of a-z, 0-9, - and _",
+            Self::Product => "1 to 64 of A-Z, a-z, 0-9, '.', '_', ':' and '-'",
+            Self::Code => "1 to 64 characters",
+        })
+    }
+}
+
+impl Allowed {
+    /// Whether a value is admitted.
+    #[must_use]
+    pub fn admits(self, value: &Value) -> bool {
+        match self {
+            Self::Switch => value.to_bool().is_some(),
+            Self::SocketAddress => value.as_str().is_some_and(|text| text.parse::<SocketAddr>().is_ok()),
+            Self::Whole { min, max, .. } => {
+                value.to_u128().is_some_and(|number| (u128::from(min)..=u128::from(max)).contains(&number))
+            }
+            Self::Word(words) => value.as_str().is_some_and(|word| words.contains(&word)),
+            Self::Text { length_max } => value.as_str().is_some_and(|text| is_text(text, 1, length_max)),
+            Self::Texts { count_max, length_min, length_max } => {
+                is_list(value, count_max, |text| is_text(text, length_min, length_max))
+            }
+            Self::Digests => is_list(value, DIGESTS_MAX, |text| KeyDigest::parse(text).is_some()),
+        }
+    }
+
+    /// The value that a text from the environment stands for. What cannot be read stays a text, to be refused.
+    #[must_use]
+    pub fn read(self, text: &str) -> Value {
+        match self {
+            Self::Switch => text.parse::<bool>().map_or_else(|_| Value::from(text), Value::from),
+            Self::Whole { .. } => text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from),
+            Self::Texts { .. } | Self::Digests => Value::from(read_list(text)),
+            Self::SocketAddress | Self::Word(_) | Self::Text { .. } => Value::from(text),
+        }
+    }
+
+    /// Whether a refused value may be shown. Somebody may have put a key where its digest belongs.
+    #[must_use]
+    pub const fn may_be_shown(self) -> bool {
+        !matches!(self, Self::Digests)
+    }
+}
+
+/// Entries between commas; brackets around them, and double quotes around each, are optional.
+fn read_list(text: &str) -> Vec<String> {
+    let text = text.trim();
+    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let unquoted = |entry: &str| {
+        let entry = entry.trim();
+        entry.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(entry).to_owned()
+    };
+    inner.split(',').map(unquoted).collect()
+}
+
+fn is_text(text: &str, length_min: usize, length_max: usize) -> bool {
+    (length_min..=length_max).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+}
+
+fn is_list(value: &Value, count_max: usize, admits: impl Fn(&str) -> bool) -> bool {
+    value.as_array().is_some_and(|entries| {
+        (1..=count_max).contains(&entries.len()) && entries.iter().all(|entry| entry.as_str().is_some_and(&admits))
+    })
+}
+
+/// What is allowed, in words that complete "must be".
+impl fmt::Display for Allowed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Switch => formatter.write_str("true or false"),
+            Self::SocketAddress => formatter.write_str("an IP address with a port, like 127.0.0.1:8080"),
+            Self::Whole { min, max, unit } => write!(formatter, "a whole number from {min} to {max} ({unit})"),
+            Self::Word([only]) => write!(formatter, "{only:?}"),
+            Self::Word(words) => {
+                let quoted: Vec<_> = words.iter().map(|word| format!("{word:?}")).collect();
+                write!(formatter, "one of {}", quoted.join(", "))
+            }
+            Self::Text { length_max } => write!(formatter, "a text of 1 to {length_max} characters"),
+            Self::Texts { count_max, length_min, length_max } => {
+                write!(formatter, "a list of 1 to {count_max} texts of {length_min} to {length_max} characters")
+            }
+            Self::Digests => {
+                write!(formatter, "a list of 1 to {DIGESTS_MAX} SHA-256 digests of 64 hexadecimal digits each")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_a_value_a_table_or_nothing() {
+        for (path, expected) in [
+            ("server.drain_s", Place::Value(whole(1, 600, "seconds"))),
+            ("log", Place::Table(vec!["filter", "format"])),
+            (
+                "csp.anything",
+                Place::Table(vec![
+                    "adapter",
+                    "currency",
+                    "msisdn_pattern",
+                    "prefixes",
+                    "takes_email",
+                    "call_timeout_ms",
+                    "forget_after_s",
+                    "recovery",
+                    "verdicts",
+                    "test_numbers",
+                    "sms",
+                ]),
+            ),
+            ("csp.anything.verdicts", Place::Table(vec![ANY_ID])),
+            ("csp.anything.verdicts.code", Place::Value(text(128))),
+            ("csp.anything.verdicts.code.deeper", Place::Nothing),
+            ("server.drain", Place::Nothing),
+            ("servers", Place::Nothing),
+        ] {
+            assert_eq!(place(&path.split('.').collect::<Vec<_>>()), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_admitted_up_to_its_bounds_and_no_further() {
+        let list = |entries: &[&str]| Value::from(entries.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let digest = "a".repeat(64);
+        let texts = Allowed::Texts { count_max: 2, length_min: 0, length_max: 3 };
+        for (allowed, value, admitted) in [
+            (whole(1, 9, "x"), Value::from(1_u32), true),
+            (whole(1, 9, "x"), Value::from(9_u32), true),
+            (whole(1, 9, "x"), Value::from(0_u32), false),
+            (whole(1, 9, "x"), Value::from(10_u32), false),
+            (whole(1, 9, "x"), Value::from(-1_i32), false),
+            (whole(1, 9, "x"), Value::from(1.5_f64), false),
+            (whole(1, 9, "x"), Value::from("1"), false),
+            (text(3), Value::from("abc"), true),
+            (text(3), Value::from("äöü"), true),
+            (text(3), Value::from("abcd"), false),
+            (text(3), Value::from(""), false),
+            (text(3), Value::from("a\nb"), false),
+            (text(3), Value::from(1_u32), false),
+            (Allowed::Switch, Value::from(true), true),
+            (Allowed::Switch, Value::from("yes"), false),
+            (Allowed::Word(&["a", "b"]), Value::from("b"), true),
+            (Allowed::Word(&["a", "b"]), Value::from("B"), false),
+            (Allowed::SocketAddress, Value::from("[::1]:0"), true),
+            (Allowed::SocketAddress, Value::from("localhost:8080"), false),
+            (Allowed::SocketAddress, Value::from("127.0.0.1"), false),
+            (texts, list(&[""]), true),
+            (texts, list(&["abc", "d"]), true),
+            (texts, list(&["abcd"]), false),
+            (texts, list(&["a", "b", "c"]), false),
+            (texts, list(&[]), false),
+            (texts, Value::from("a"), false),
+            (Allowed::Digests, list(&[&digest]), true),
+            (Allowed::Digests, list(&[&digest, "onb_x"]), false),
+            (Allowed::Digests, list(&[&digest, &digest, &digest]), false),
+        ] {
+            assert_eq!(allowed.admits(&value), admitted, "{allowed}: {value:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_of_the_environment_becomes_the_type_of_its_key() {
+        let texts = Allowed::Texts { count_max: 9, length_min: 0, length_max: 9 };
+        let list = |entries: &[&str]| Value::from(entries.iter().map(ToString::to_string).collect::<Vec<_>>());
+        for (allowed, read, expected) in [
+            (whole(1, 9, "x"), "7", Value::from(7_u64)),
+            (whole(1, 9, "x"), "seven", Value::from("seven")),
+            (text(9), "7", Value::from("7")),
+            (text(9), "true", Value::from("true")),
+            (Allowed::Switch, "true", Value::from(true)),
+            (Allowed::Switch, "1", Value::from("1")),
+            (texts, "a,b", list(&["a", "b"])),
+            (texts, r#"["a", "b"]"#, list(&["a", "b"])),
+            (texts, r#"[""]"#, list(&[""])),
+            (texts, "12", list(&["12"])),
+            (Allowed::Digests, "1e5", list(&["1e5"])),
+        ] {
+            assert_eq!(allowed.read(read).to_actual(), expected.to_actual(), "{allowed}: {read}");
+            assert_eq!(format!("{:?}", untagged(&allowed.read(read))), format!("{:?}", untagged(&expected)), "{read}");
+        }
+    }
+
+    /// The value as JSON: tags of two values are never the same.
+    fn untagged(value: &Value) -> serde_json::Value {
+        serde_json::to_value(value).expect("a configuration value is JSON")
+    }
+}

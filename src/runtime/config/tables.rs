@@ -1,0 +1,317 @@
+//! The tables of the configuration as they are written, with their defaults.
+//!
+//! Invariant: every table refuses keys that it does not know, and a key that is left out has the default written here
+//! and nowhere else. A value has its type and bounds already (`schema.rs`); whether values fit one another is not
+//! judged here.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The whole configuration as written.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tables {
+    /// `[server]`
+    pub server: Server,
+    /// `[log]`
+    pub log: Log,
+    /// `[pin]`
+    pub pin: Pin,
+    /// `[charge]`
+    pub charge: Charge,
+    /// `[reconcile]`
+    pub reconcile: Reconcile,
+    /// `[keys]`
+    pub keys: Keys,
+    /// `[sandbox]`
+    pub sandbox: Sandbox,
+    /// `[csp.<id>]`
+    pub csp: BTreeMap<String, CspTable>,
+    /// `[partner.<id>]`
+    pub partner: BTreeMap<String, PartnerTable>,
+}
+
+/// Ports, deadlines and what bounds the load.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Where partners call, over both faces.
+    pub listen: SocketAddr,
+    /// Where those who run the gateway ask for health and metrics.
+    pub admin_listen: SocketAddr,
+    /// Where the ledger and the permanent key are. `None` in a sandbox only: a temporary directory.
+    pub data_dir: Option<PathBuf>,
+    /// Milliseconds for a request that names no deadline.
+    pub deadline_default_ms: u32,
+    /// Fewest milliseconds that a request is given, whatever it names.
+    pub deadline_min_ms: u32,
+    /// Most milliseconds that a request is given, whatever it names.
+    pub deadline_max_ms: u32,
+    /// Most connections on the main port; more wait to be accepted.
+    pub connections_max: usize,
+    /// Most requests at work at a time; more are refused with `service-unavailable`.
+    pub requests_in_flight_max: usize,
+    /// Most requests at a time on one HTTP/2 connection.
+    pub streams_per_connection_max: u32,
+    /// Milliseconds that the headers of a request may take to arrive.
+    pub header_read_timeout_ms: u32,
+    /// Seconds after which a connection without requests is closed.
+    pub idle_timeout_s: u32,
+    /// Seconds that requests at work are given at a shutdown.
+    pub drain_s: u32,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+            admin_listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090),
+            data_dir: None,
+            deadline_default_ms: 10_000,
+            deadline_min_ms: 100,
+            deadline_max_ms: 30_000,
+            connections_max: 10_000,
+            requests_in_flight_max: 4_096,
+            streams_per_connection_max: 256,
+            header_read_timeout_ms: 10_000,
+            idle_timeout_s: 300,
+            drain_s: 10,
+        }
+    }
+}
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// The log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// What is logged: directives of tracing's `EnvFilter`, for example `info,onbill=debug`.
+    pub filter: String,
+    /// How a line is written.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// PINs (contract section 5).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pin {
+    /// Seconds that a PIN is good for.
+    pub ttl_s: u32,
+    /// The wrong try that burns it.
+    pub tries_max: u8,
+    /// Most sends a window for one partner and address.
+    pub sends_per_partner_max: u32,
+    /// Most sends a window for one address, over all partners.
+    pub sends_per_address_max: u32,
+    /// Length of the window in seconds.
+    pub send_window_s: u32,
+}
+
+impl Default for Pin {
+    fn default() -> Self {
+        Self { ttl_s: 300, tries_max: 5, sends_per_partner_max: 3, sends_per_address_max: 10, send_window_s: 600 }
+    }
+}
+
+/// Charges and refunds under way.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Charge {
+    /// Seconds that a gateway has a transaction to itself. Longer than any request can take.
+    pub lease_s: u32,
+    /// Times that a request is sent which the CSP says it has not applied.
+    pub attempts_max: u32,
+    /// Milliseconds between two of them.
+    pub retry_pause_ms: u32,
+}
+
+impl Default for Charge {
+    fn default() -> Self {
+        // The longest deadline and a CSP call that begins in its last moment, with room for two commits.
+        Self { lease_s: 40, attempts_max: 4, retry_pause_ms: 50 }
+    }
+}
+
+/// The worker that asks CSPs for outcomes that are not known.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reconcile {
+    /// Milliseconds between two looks for transactions that are due.
+    pub poll_ms: u32,
+    /// Most transactions of one look.
+    pub batch_max: u32,
+}
+
+impl Default for Reconcile {
+    fn default() -> Self {
+        Self { poll_ms: 200, batch_max: 64 }
+    }
+}
+
+/// Keys of the gateway itself.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keys {
+    /// File of the permanent key from which references, account ids and PIN digests are made. `None`: in `data_dir`.
+    pub master_key_file: Option<PathBuf>,
+}
+
+/// The built-in sandbox.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sandbox {
+    /// Whether the sandbox's CSP, partners and services are there. Without a file it is.
+    pub enabled: bool,
+}
+
+/// How a CSP is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Adapter {
+    /// The scripted CSP within the gateway.
+    Sandbox,
+}
+
+/// How an outcome is learnt when an answer did not come, as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecoveryWord {
+    /// The CSP is asked for the reference.
+    Inquiry,
+    /// The request is sent again under its reference.
+    Resend,
+    /// A person has to find out.
+    None,
+}
+
+/// `[csp.<id>]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CspTable {
+    /// How it is spoken to.
+    pub adapter: Option<Adapter>,
+    /// The only currency that it bills in.
+    pub currency: Option<String>,
+    /// The form of its numbers.
+    pub msisdn_pattern: Option<String>,
+    /// The beginnings of its numbers. An empty one fits all.
+    pub prefixes: Vec<String>,
+    /// Whether it knows subscribers by e-mail address.
+    pub takes_email: bool,
+    /// Milliseconds that one call may take.
+    pub call_timeout_ms: u32,
+    /// Seconds after which a request that it has not seen is never applied any more.
+    pub forget_after_s: Option<u32>,
+    /// How an outcome is learnt afterwards.
+    pub recovery: RecoveryWord,
+    /// Its refusal codes → public texts.
+    pub verdicts: BTreeMap<String, String>,
+    /// Numbers to test with.
+    pub test_numbers: Option<TestNumbersTable>,
+    /// Its PIN message.
+    pub sms: CspSmsTable,
+}
+
+impl Default for CspTable {
+    fn default() -> Self {
+        Self {
+            adapter: None,
+            currency: None,
+            msisdn_pattern: None,
+            prefixes: vec![String::new()],
+            takes_email: false,
+            call_timeout_ms: 300,
+            forget_after_s: None,
+            recovery: RecoveryWord::Inquiry,
+            verdicts: BTreeMap::new(),
+            test_numbers: None,
+            sms: CspSmsTable::default(),
+        }
+    }
+}
+
+/// `[csp.<id>.test_numbers]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TestNumbersTable {
+    /// Which numbers.
+    pub pattern: Option<String>,
+    /// Most sends a window, in place of both quotas of `[pin]`.
+    pub sends_max: Option<u32>,
+}
+
+/// `[csp.<id>.sms]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CspSmsTable {
+    /// Who the message is from.
+    pub sender: String,
+    /// Language of the text.
+    pub language: String,
+    /// The text.
+    pub pin_text: String,
+}
+
+impl Default for CspSmsTable {
+    fn default() -> Self {
+        Self {
+            sender: "onbill".to_owned(),
+            language: "en".to_owned(),
+            pin_text: "{pin} is your PIN. Do not share it with anyone.".to_owned(),
+        }
+    }
+}
+
+/// `[partner.<id>]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PartnerTable {
+    /// Digests of its API keys.
+    pub key_sha256: Vec<String>,
+    /// Its CSPs; the first stands in where an address routes nowhere.
+    pub csps: Vec<String>,
+    /// Minutes within which a PIN must have been validated before a first charge.
+    pub pin_before_first_charge_minutes: Option<u32>,
+    /// Its own PIN message.
+    pub sms: Option<PartnerSmsTable>,
+    /// What it sells.
+    pub product: BTreeMap<String, ProductTable>,
+}
+
+/// `[partner.<id>.sms]`: all of it or nothing, since a partner may have CSPs with different messages.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PartnerSmsTable {
+    /// Who the message is from.
+    pub sender: Option<String>,
+    /// Language of the text.
+    pub language: Option<String>,
+    /// The text.
+    pub pin_text: Option<String>,
+}
+
+/// `[partner.<id>.product.<id>]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProductTable {
+    /// What each CSP calls it.
+    pub charge_codes: BTreeMap<String, String>,
+}

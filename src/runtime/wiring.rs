@@ -1,0 +1,132 @@
+//! The wiring: which adapter stands behind which port. The one place that sees both.
+//!
+//! Invariant: what a configuration names is built here or the start stops with what is wrong; no flow and no face knows
+//! which store or operator it speaks to. A new operator is a folder of `adapters/csp` and an arm of [`csp`].
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_util::task::TaskTracker;
+
+use super::config::Config;
+use super::config::tables::Adapter;
+use crate::adapters::clock::{ClockFileError, MovableSystemClock, SystemClock};
+use crate::adapters::csp::sandbox::{OpenError as CspError, ScriptedCsp, Settings};
+use crate::adapters::ephemeral::memory::{self, MemoryEphemeral};
+use crate::adapters::ledger::sqlite::{OpenError as LedgerError, SqliteLedger};
+use crate::adapters::secrets::{SecretsError, SystemSecrets};
+use crate::domain::directory::CspProfile;
+use crate::domain::ids::{CspId, InstanceId};
+use crate::flows::sandbox::Sandbox;
+use crate::flows::{Bounds, Gateway};
+use crate::ports::clock::{Clock, MovableClock};
+use crate::ports::csp::Csp;
+use crate::ports::sandbox::SandboxCsp;
+use crate::ports::secrets::Secrets;
+
+/// The file of the permanent key, where the configuration names no other.
+const MASTER_KEY_FILE: &str = "master.key";
+/// The file of the sandbox's clock.
+const CLOCK_FILE: &str = "sandbox-clock";
+
+/// Something that the configuration names cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum WiringError {
+    /// The ledger.
+    #[error("the ledger cannot be opened")]
+    Ledger(#[from] LedgerError),
+    /// The permanent key.
+    #[error("the permanent key cannot be read or made")]
+    Secrets(#[from] SecretsError),
+    /// The sandbox's clock.
+    #[error("the sandbox's clock cannot be read or made")]
+    Clock(#[from] ClockFileError),
+    /// A CSP.
+    #[error("the CSP {0} cannot be opened")]
+    Csp(CspId, #[source] CspError),
+    /// The directory has no such CSP: the configuration was not checked.
+    #[error("the CSP {0} has no profile")]
+    NoProfile(CspId),
+}
+
+/// A gateway, ready to be served.
+pub struct Wired {
+    /// The gateway.
+    pub gateway: Arc<Gateway>,
+    /// What the sandbox has beyond it.
+    pub sandbox: Option<Arc<Sandbox>>,
+}
+
+/// Builds everything that the configuration names, in a data directory that exists.
+pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
+    // First, since its lock says that no other gateway works in this directory.
+    let ledger = Arc::new(SqliteLedger::open(data_dir)?);
+    let key_file: PathBuf = config.keys.master_key_file.clone().unwrap_or_else(|| data_dir.join(MASTER_KEY_FILE));
+    let secrets = Arc::new(SystemSecrets::open(&key_file)?);
+    let movable = match config.sandbox.enabled {
+        true => Some(Arc::new(MovableSystemClock::open(&data_dir.join(CLOCK_FILE))?)),
+        false => None,
+    };
+    let clock: Arc<dyn Clock> = match &movable {
+        Some(clock) => Arc::<MovableSystemClock>::clone(clock),
+        None => Arc::new(SystemClock::new()),
+    };
+    let mut csps = Csps::default();
+    for (id, adapter) in &config.adapters {
+        let profile = config.directory.csp(id).ok_or_else(|| WiringError::NoProfile(id.clone()))?;
+        csp(&mut csps, *adapter, profile, data_dir, &clock)?;
+    }
+    let instance = InstanceId::new(secrets.fresh_correlation_id().as_str());
+    let gateway = Arc::new(Gateway {
+        directory: Arc::new(config.directory.clone()),
+        csps: csps.all,
+        ledger,
+        ephemeral: Arc::new(MemoryEphemeral::new(memory::Bounds::default())),
+        clock,
+        secrets,
+        instance,
+        bounds: Bounds {
+            pin_ttl_s: config.pin.ttl_s,
+            pin_tries_max: config.pin.tries_max,
+            lease_s: config.charge.lease_s,
+            attempts_max: config.charge.attempts_max,
+            retry_pause_ms: config.charge.retry_pause_ms,
+        },
+        tasks: TaskTracker::new(),
+    });
+    let sandbox = movable.map(|clock| {
+        let clock: Arc<dyn MovableClock> = clock;
+        Arc::new(Sandbox { csps: csps.scripted, clock })
+    });
+    Ok(Wired { gateway, sandbox })
+}
+
+/// The CSPs built so far.
+#[derive(Default)]
+struct Csps {
+    all: BTreeMap<CspId, Arc<dyn Csp>>,
+    scripted: BTreeMap<CspId, Arc<dyn SandboxCsp>>,
+}
+
+/// Builds the adapter of one CSP.
+fn csp(
+    csps: &mut Csps,
+    adapter: Adapter,
+    profile: &CspProfile,
+    data_dir: &Path,
+    clock: &Arc<dyn Clock>,
+) -> Result<(), WiringError> {
+    match adapter {
+        Adapter::Sandbox => {
+            let file = data_dir.join(format!("csp-{}.sqlite", profile.id));
+            let settings = Settings { csp: profile.id.clone(), currency: profile.currency, clock: Arc::clone(clock) };
+            let scripted =
+                ScriptedCsp::open(&file, settings).map_err(|error| WiringError::Csp(profile.id.clone(), error))?;
+            let scripted = Arc::new(scripted);
+            csps.all.insert(profile.id.clone(), Arc::<ScriptedCsp>::clone(&scripted));
+            csps.scripted.insert(profile.id.clone(), scripted);
+        }
+    }
+    Ok(())
+}
