@@ -1,0 +1,19 @@
+//! The built gateway as a process of its own, and what it promises, seen from outside.
+//!
+//! Invariant: nothing here reaches into the gateway: it is started as users start it, spoken to over its ports, and
+//! stopped or killed with signals.
+
+pub mod process;
+pub mod client;
+mod certified;
+mod transactions;
+mod replays;
+mod refunds;
+mod outcomes;
+mod pins;
+mod lists;
+mod bad_input;
+mod isolation;
+mod currencies;
+mod grpc;
+mod life;

@@ -1,0 +1,160 @@
+//! A gateway that runs.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Longest wait for a gateway to listen or to stop: generous, since test machines are busy.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How a gateway is started.
+#[derive(Default)]
+pub struct Setup {
+    config: Option<String>,
+    environment: Vec<(String, String)>,
+    data_dir: Option<PathBuf>,
+}
+
+impl Setup {
+    /// With a configuration file of this text.
+    pub fn config(mut self, text: &str) -> Self {
+        self.config = Some(text.to_owned());
+        self
+    }
+
+    /// With one more environment variable.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// On a data directory that outlives it.
+    pub fn data_dir(mut self, path: &Path) -> Self {
+        self.data_dir = Some(path.to_owned());
+        self
+    }
+
+    /// Starts it on free ports and waits until it listens.
+    pub fn start(self) -> Running {
+        let own = TempDir::new().expect("a temporary directory");
+        let data_dir = self.data_dir.unwrap_or_else(|| own.path().join("data"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_onbill"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"]);
+        command.arg(&data_dir);
+        if let Some(config) = &self.config {
+            let file = own.path().join("onbill.toml");
+            std::fs::write(&file, config).expect("a configuration file");
+            command.arg("--config").arg(file);
+        }
+        command.envs(self.environment).env("ONBILL__LOG__FILTER", "warn");
+        let log = own.path().join("log");
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(&log).expect("a log"))
+            .spawn()
+            .expect("the built gateway");
+        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        let mut address = |word: &str| -> String {
+            let line = lines
+                .by_ref()
+                .map(|line| line.expect("text"))
+                .find(|line| line.contains(word))
+                .unwrap_or_else(|| panic!("no {word} in its output; its log: {}", read(&log)));
+            let at = line.find("http://").expect("an address") + "http://".len();
+            line[at..].split_whitespace().next().expect("an address").to_owned()
+        };
+        let listen = address("gRPC and JSON");
+        let admin = address("operations");
+        Running { child, listen, admin, log, data_dir, _own: own }
+    }
+}
+
+/// A gateway that runs, until it is dropped.
+pub struct Running {
+    child: Child,
+    listen: String,
+    admin: String,
+    log: PathBuf,
+    data_dir: PathBuf,
+    _own: TempDir,
+}
+
+impl Running {
+    /// A sandbox as `make run` starts it, on free ports.
+    pub fn sandbox() -> Self {
+        Setup::default().start()
+    }
+
+    /// Host and port of the main port.
+    pub fn authority(&self) -> &str {
+        &self.listen
+    }
+
+    /// Host and port of the operations port.
+    pub fn admin(&self) -> &str {
+        &self.admin
+    }
+
+    /// Where its ledger is.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        read(&self.log)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it as a crash would.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it has ended");
+    }
+
+    /// Asks it to stop and waits for its exit.
+    pub fn stop(mut self) -> ExitStatus {
+        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill");
+        assert!(sent.success());
+        let since = Instant::now();
+        while since.elapsed() < PATIENCE {
+            if let Some(status) = self.child.try_wait().expect("its status") {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it did not stop; its log: {}", self.log());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Already gone where a test has stopped or killed it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read(file: &Path) -> String {
+    std::fs::read_to_string(file).unwrap_or_default()
+}
+
+/// A sandbox number of a condition that no other test of this run uses.
+pub fn number(condition: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(10_000);
+    format!("555{}{condition}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A transaction id that no other test of this run uses.
+pub fn id(prefix: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("{prefix}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
