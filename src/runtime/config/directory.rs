@@ -81,8 +81,8 @@ fn csp(id: &str, table: &CspTable, tables: &Tables, report: &mut Report) -> Opti
         report.at(&["csp", id, "prefixes"], "must be beginnings of numbers: digits, or \"\" for all numbers");
     }
     let test_numbers = match &table.test_numbers {
-        Some(test) => Some(test_numbers(id, test, tables, report)?),
-        None => None,
+        Some(test) => test_numbers(id, test, tables, report).map(Some),
+        None => Some(None),
     };
     let sms = PinSms {
         sender: table.sms.sender.clone(),
@@ -109,7 +109,7 @@ fn csp(id: &str, table: &CspTable, tables: &Tables, report: &mut Report) -> Opti
             per_address_max: tables.pin.sends_per_address_max,
             window_s: tables.pin.send_window_s,
         },
-        test_numbers,
+        test_numbers: test_numbers?,
         pin_sms: sms,
     })
 }
@@ -167,13 +167,14 @@ fn check_sms(path: &[&str], sms: &PinSms, report: &mut Report) {
 }
 
 fn partner(id: &str, table: &PartnerTable, tables: &Tables, report: &mut Report) -> Option<Partner> {
-    let csps = partner_csps(id, table, tables, report)?;
+    let csps = partner_csps(id, table, tables, report);
     let products = table.product.iter().map(|(product, entry)| {
         let path = ["partner", id, "product", product, "charge_codes"];
         if entry.charge_codes.is_empty() {
             report.at(&path, "must name the product at one CSP at least");
         }
-        for csp in entry.charge_codes.keys().filter(|csp| !table.csps.contains(csp)) {
+        let is_mine = |csp: &&String| table.csps.is_empty() || table.csps.contains(csp);
+        for csp in entry.charge_codes.keys().filter(|csp| !is_mine(csp)) {
             let mine = table.csps.join(", ");
             report.at(&[&path[..], &[csp]].concat(), format!("{csp} is none of the partner's csps: {mine}"));
         }
@@ -182,12 +183,13 @@ fn partner(id: &str, table: &PartnerTable, tables: &Tables, report: &mut Report)
         (product.clone(), Product { id: product, charge_codes: charge_codes.collect() })
     });
     let products = products.collect();
+    let pin_sms = partner_sms(id, table, report);
     Some(Partner {
         id: PartnerId::new(id),
-        csps,
+        csps: csps?,
         products,
         pin_before_first_charge_minutes: table.pin_before_first_charge_minutes,
-        pin_sms: partner_sms(id, table, report),
+        pin_sms,
     })
 }
 

@@ -91,8 +91,9 @@ fn data_dir(tables: &Tables, report: &mut Report) {
 }
 
 fn log_filter(tables: &Tables, report: &mut Report) {
-    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&tables.log.filter) {
-        let text = format!("must be a list of levels and directives, like info,onbill=debug: {error}");
+    if tracing_subscriber::EnvFilter::try_new(&tables.log.filter).is_err() {
+        let filter = &tables.log.filter;
+        let text = format!("is {filter:?}, must be a list of levels and directives, like info,onbill=debug");
         report.at(&["log", "filter"], text);
     }
 }

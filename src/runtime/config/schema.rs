@@ -208,7 +208,7 @@ impl Allowed {
             Self::Switch => value.to_bool().is_some(),
             Self::SocketAddress => value.as_str().is_some_and(|text| text.parse::<SocketAddr>().is_ok()),
             Self::Whole { min, max, .. } => {
-                value.to_u128().is_some_and(|number| (u128::from(min)..=u128::from(max)).contains(&number))
+                whole_number(value).is_some_and(|number| (i128::from(min)..=i128::from(max)).contains(&number))
             }
             Self::Word(words) => value.as_str().is_some_and(|word| words.contains(&word)),
             Self::Text { length_max } => value.as_str().is_some_and(|text| is_text(text, 1, length_max)),
@@ -246,6 +246,11 @@ fn read_list(text: &str) -> Vec<String> {
         entry.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(entry).to_owned()
     };
     inner.split(',').map(unquoted).collect()
+}
+
+/// A whole number of either sign; what does not fit an `i128` is as good as none.
+fn whole_number(value: &Value) -> Option<i128> {
+    value.to_i128().or_else(|| i128::try_from(value.to_u128()?).ok())
 }
 
 fn is_text(text: &str, length_min: usize, length_max: usize) -> bool {
@@ -323,7 +328,7 @@ mod tests {
         let texts = Allowed::Texts { count_max: 2, length_min: 0, length_max: 3 };
         for (allowed, value, admitted) in [
             (whole(1, 9, "x"), Value::from(1_u32), true),
-            (whole(1, 9, "x"), Value::from(9_u32), true),
+            (whole(1, 9, "x"), Value::from(9_i64), true),
             (whole(1, 9, "x"), Value::from(0_u32), false),
             (whole(1, 9, "x"), Value::from(10_u32), false),
             (whole(1, 9, "x"), Value::from(-1_i32), false),

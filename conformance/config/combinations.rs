@@ -1,0 +1,163 @@
+//! Claims about settings that cannot stand together: one row for each.
+//!
+//! Invariant: every row is refused by the name of its key and with what is allowed, and with nothing else.
+
+use onbill::domain::api_key::KeyDigest;
+
+use super::refused_with;
+
+/// What is laid over the minimal file, and what is said of it, origins aside.
+const IMPOSSIBLE: &[(&str, &str)] = &[
+    (
+        "[server]\ndeadline_min_ms = 20000",
+        "server.deadline_min_ms: is 20000, must be at most server.deadline_default_ms, 10000",
+    ),
+    (
+        "[server]\ndeadline_max_ms = 9000",
+        "server.deadline_max_ms: is 9000, must be at least server.deadline_default_ms, 10000",
+    ),
+    (
+        "[csp.my-csp]\ncall_timeout_ms = 10000\n[charge]\nlease_s = 60",
+        "csp.my-csp.call_timeout_ms: is 10000, must be less than server.deadline_default_ms, 10000",
+    ),
+    (
+        "[charge]\nlease_s = 30",
+        "charge.lease_s: is 30, must be more seconds than the 30600 milliseconds of server.deadline_max_ms and csp.sandbox.call_timeout_ms together",
+    ),
+    (
+        "[server]\ndeadline_max_ms = 60000",
+        "charge.lease_s: is 40, must be more seconds than the 60600 milliseconds of server.deadline_max_ms and csp.sandbox.call_timeout_ms together",
+    ),
+    (
+        "[server]\nlisten = '127.0.0.1:9090'",
+        "server.admin_listen: is 127.0.0.1:9090, must be another address than server.listen, 127.0.0.1:9090",
+    ),
+    (
+        "[server]\nlisten = '0.0.0.0:9090'",
+        "server.admin_listen: is 127.0.0.1:9090, must be another address than server.listen, 0.0.0.0:9090",
+    ),
+    (
+        "[pin]\nsends_per_partner_max = 11",
+        "pin.sends_per_partner_max: is 11, must be at most pin.sends_per_address_max, 10",
+    ),
+    (
+        "[log]\nfilter = 'onbill=loud'",
+        "log.filter: is \"onbill=loud\", must be a list of levels and directives, like info,onbill=debug",
+    ),
+    (
+        "[csp.my-csp]\ncurrency = 'XXQ'",
+        "csp.my-csp.currency: is \"XXQ\", must be a currency of ISO 4217 that has a minor unit, like MXN",
+    ),
+    (
+        "[csp.my-csp]\ncurrency = 'XAU'",
+        "csp.my-csp.currency: is \"XAU\", must be a currency of ISO 4217 that has a minor unit, like MXN",
+    ),
+    (
+        "[csp.my-csp]\nmsisdn_pattern = '[0-9]+'",
+        "csp.my-csp.msisdn_pattern: is \"[0-9]+\", must be a regular expression from ^ to $, like ^[0-9]{10}$",
+    ),
+    (
+        "[csp.my-csp]\nmsisdn_pattern = '^[0-9$'",
+        "csp.my-csp.msisdn_pattern: is \"^[0-9$\", must be a regular expression from ^ to $, like ^[0-9]{10}$",
+    ),
+    (
+        "[csp.my-csp]\nprefixes = ['52x']",
+        "csp.my-csp.prefixes: must be beginnings of numbers: digits, or \"\" for all numbers",
+    ),
+    (
+        "[csp.my-csp.test_numbers]\npattern = '^5$'",
+        "csp.my-csp.test_numbers.sends_max: must be set: most PIN messages to one number in a window",
+    ),
+    (
+        "[csp.my-csp.test_numbers]\nsends_max = 5",
+        "csp.my-csp.test_numbers.pattern: must be set: a regular expression from ^ to $, like ^[0-9]{10}$",
+    ),
+    (
+        "[csp.my-csp.sms]\npin_text = 'PIN {pin}, call 5550100001'",
+        "csp.my-csp.sms.pin_text: must hold {pin} once, with no digit beside it and no other run of six digits",
+    ),
+    (
+        "[csp.my-csp.sms]\nlanguage = 'e'",
+        "csp.my-csp.sms.language: is \"e\", must be a language tag (BCP 47), like es-MX",
+    ),
+    (
+        "[partner.my-ott.sms]\nsender = 'Mine'\nlanguage = 'es'",
+        "partner.my-ott.sms.pin_text: must be set where the partner has a message of its own",
+    ),
+    (
+        "[partner.my-ott.sms]\nsender = 'Mine'\nlanguage = 'es'\npin_text = 'no pin'",
+        "partner.my-ott.sms.pin_text: must hold {pin} once, with no digit beside it and no other run of six digits",
+    ),
+    (
+        "[partner.my-ott]\ncsps = ['my-csp', 'nobody']",
+        "partner.my-ott.csps: names the CSP \"nobody\", but there is no [csp.nobody]",
+    ),
+    ("[partner.my-ott]\ncsps = ['my-csp', 'my-csp']", "partner.my-ott.csps: names the CSP \"my-csp\" twice"),
+    (
+        "[partner.my-ott.product.gold.charge_codes]\nnobody = '1'",
+        "partner.my-ott.product.gold.charge_codes.nobody: nobody is none of the partner's csps: my-csp, sandbox",
+    ),
+    (
+        "[partner.my-ott.product.empty.charge_codes]",
+        "partner.my-ott.product.empty.charge_codes: must name the product at one CSP at least",
+    ),
+    (
+        "[partner.other]\ncsps = ['my-csp']",
+        "partner.other.key_sha256: must be set: the SHA-256 digest of the partner's API key; onbill key new makes both",
+    ),
+    (
+        "[partner.other]\nkey_sha256 = ['aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa']\ncsps = ['my-csp']",
+        "partner.other.key_sha256: holds aaaaaaaa…, which is a key of my-ott already: each key is for one partner",
+    ),
+    (
+        "[csp.empty.sms]\nsender = 'x'",
+        "csp.empty.adapter: must be set: \"sandbox\"\ncsp.empty.currency: must be set: a currency of ISO 4217, like MXN\ncsp.empty.msisdn_pattern: must be set: a regular expression from ^ to $, like ^[0-9]{10}$",
+    ),
+    (
+        "[partner.empty]\npin_before_first_charge_minutes = 1",
+        "partner.empty.key_sha256: must be set: the SHA-256 digest of the partner's API key; onbill key new makes both\npartner.empty.csps: must be set: the ids of the partner's CSPs, the first of them for addresses of none",
+    ),
+    ("[csp.my-csp.verdicts]\ncode = ''", "csp.my-csp.verdicts.code: is \"\", must be a text of 1 to 128 characters"),
+];
+
+#[test]
+fn impossible_combinations_are_refused_by_name() {
+    for (addition, expected) in IMPOSSIBLE {
+        let problems = refused_with(addition);
+        let without_origins: Vec<_> =
+            problems.lines().map(|line| line.split(" (from ").next().unwrap_or(line)).collect();
+        assert_eq!(&without_origins.join("\n"), expected, "{addition}");
+    }
+}
+
+#[test]
+fn a_verdict_fits_a_bill() {
+    let long = format!("[csp.my-csp.verdicts]\ncode = '{}'", "x".repeat(129));
+    let problems = refused_with(&long);
+    assert!(problems.starts_with("csp.my-csp.verdicts.code: is \"xxxxx"), "{problems}");
+    assert!(problems.contains("…, must be a text of 1 to 128 characters"), "{problems}");
+}
+
+#[test]
+fn a_key_of_the_sandbox_is_nobody_elses() {
+    let demo = KeyDigest::of(b"demo-key");
+    let expected = "partner.my-ott.key_sha256: holds c48a01f4…, which is a key of demo-ott already: each key is for one \
+                    partner (from file F)";
+    assert_eq!(refused_with(&format!("[partner.my-ott]\nkey_sha256 = ['{demo}']")), expected);
+}
+
+#[test]
+fn what_only_a_sandbox_may_have_is_refused_outside_of_it() {
+    let digest = KeyDigest::of(b"other-key");
+    let outside = format!(
+        "[sandbox]\nenabled = false\n[server]\ndata_dir = '/d'\n[partner.my-ott]\nkey_sha256 = ['{digest}']\n\
+         csps = ['my-csp']"
+    );
+    let expected = [
+        "csp.my-csp.adapter: is \"sandbox\", which bills nobody: sandbox.enabled must be true, or the adapter another \
+         one (from file F)",
+        "partner.my-ott.key_sha256: holds 580843d0…, the digest of the public key other-key: only a sandbox may take \
+         it (from file F)",
+    ];
+    assert_eq!(refused_with(&outside), expected.join("\n"));
+}
