@@ -6,3 +6,4 @@
 
 mod judge;
 pub mod memory;
+pub mod sqlite;
