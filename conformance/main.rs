@@ -8,4 +8,5 @@ mod arrows;
 mod house;
 mod config;
 mod cli;
+mod gateway;
 mod ports;

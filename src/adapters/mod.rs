@@ -2,6 +2,7 @@
 //!
 //! Invariant: an adapter sees ports and the domain only, never another adapter; which one serves is decided elsewhere.
 
+pub mod ledger;
 pub mod csp;
 pub mod ephemeral;
 pub mod clock;

@@ -1,0 +1,125 @@
+//! The contract of the ledger, written once and run for every store.
+//!
+//! Invariant: a claim here holds for the port, whatever stands behind it; what only one store promises is in a module
+//! of its own. A new store inherits the whole suite with one line of `ledger_contract!`.
+
+/// Runs every claim for a store.
+macro_rules! ledger_contract {
+    ($store:ident, $open:expr) => {
+        ledger_contract!($store, $open, records: [
+            a_key_is_taken_once,
+            of_many_commits_of_one_key_exactly_one_is_done,
+            a_change_needs_the_version_that_it_was_decided_on,
+            final_states_never_change,
+            a_record_moves_only_forward,
+            a_released_record_is_taken_up_again_under_its_reference,
+            a_final_record_takes_a_note_and_nothing_else,
+            what_a_request_fixed_is_not_changed_by_its_outcome,
+            every_field_survives,
+            every_text_survives,
+            times_are_kept_in_whole_microseconds,
+            a_ledger_that_works_says_so,
+        ], money: [
+            money_is_posted_with_its_outcome_and_sums_to_zero,
+            each_final_outcome_makes_one_event,
+            a_hundred_concurrent_refunds_never_exceed_their_charge,
+            a_refund_that_is_not_booked_gives_its_share_back,
+            a_refund_needs_a_charge_that_is_success,
+            a_unit_that_does_not_fit_leaves_nothing_behind,
+            a_unit_that_would_break_the_books_is_refused_whole,
+            a_change_of_the_charge_itself_keeps_what_its_refunds_hold,
+        ], lists: [
+            a_list_is_newest_first,
+            pages_have_neither_gaps_nor_repeats,
+            a_list_is_filtered_by_all_that_is_asked,
+            since_is_inclusive_and_until_is_exclusive,
+            released_records_are_not_listed,
+            partners_do_not_see_one_another,
+            what_is_due_comes_oldest_first_and_no_more_than_asked,
+            a_record_that_nobody_need_look_at_is_not_due,
+        ]);
+    };
+    ($store:ident, $open:expr, $($topic:ident: [$($claim:ident,)*]),*) => {
+        mod $store {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $claim() {
+                    crate::ports::ledger::$topic::$claim($open).await;
+                }
+            )*)*
+        }
+    };
+}
+
+mod lists;
+mod money;
+mod records;
+mod samples;
+mod sqlite;
+
+use std::sync::Arc;
+
+use onbill::adapters::ledger::memory::MemoryLedger;
+use onbill::domain::transaction::{Kind, Transaction, UnitOfWork};
+use onbill::ports::ledger::{Commit, Ledger};
+
+/// What was written beside the records, as whoever keeps the books would read it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Books {
+    /// The id of a transaction and the minor units of one of its postings.
+    postings: Vec<(String, i64)>,
+    /// The id of a transaction and the id of its event.
+    events: Vec<(String, String)>,
+}
+
+/// A store to be proved.
+struct Subject {
+    ledger: Arc<dyn Ledger>,
+    books: Box<dyn Fn() -> Books + Send + Sync>,
+}
+
+impl Subject {
+    /// Commits a unit that must be taken, and answers the record as it is then.
+    async fn done(&self, unit: UnitOfWork) -> Transaction {
+        let key = unit.transaction.key.clone();
+        let committed = self.ledger.commit(unit).await.expect("the ledger answers");
+        let record = self.ledger.recall(&key).await.expect("the ledger answers").expect("what was committed is there");
+        assert_eq!(committed, Commit::Done { version: record.version });
+        record
+    }
+
+    /// Commits a unit that must not be taken.
+    async fn conflict(&self, unit: UnitOfWork) {
+        assert_eq!(self.ledger.commit(unit).await.expect("the ledger answers"), Commit::Conflict);
+    }
+
+    async fn recall(&self, kind: Kind, id: &str) -> Option<Transaction> {
+        self.ledger.recall(&samples::key(kind, id)).await.expect("the ledger answers")
+    }
+
+    /// A charge that is booked.
+    async fn success(&self, id: &str, amount: &str) -> Transaction {
+        let pending = self.done(samples::charge(id, amount)).await;
+        self.done(samples::booked(&pending)).await
+    }
+}
+
+fn memory() -> Subject {
+    let ledger = Arc::new(MemoryLedger::new());
+    let reader = Arc::clone(&ledger);
+    let books = move || Books {
+        postings: reader
+            .postings()
+            .iter()
+            .map(|(key, posting)| (key.ext_transaction_id.as_str().to_owned(), posting.money.minor))
+            .collect(),
+        events: reader
+            .events()
+            .iter()
+            .map(|event| (event.key.ext_transaction_id.as_str().to_owned(), event.id.as_str().to_owned()))
+            .collect(),
+    };
+    Subject { ledger, books: Box::new(books) }
+}
+
+ledger_contract!(in_memory, super::memory());

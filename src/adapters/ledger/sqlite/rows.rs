@@ -1,0 +1,182 @@
+//! Rows of the ledger's file, as values of the domain and back.
+//!
+//! Invariant: every value survives being written and read, texts with NUL characters included; a row that is none of
+//! ours is an error and never a guess. The words of states and the like are spelt here only. SQL is not here.
+
+use std::sync::Arc;
+
+use rusqlite::types::{Type, ValueRef};
+use rusqlite::{Error, Row};
+
+use crate::domain::Time;
+use crate::domain::account::{AccountKey, SealedAccountId};
+use crate::domain::address::{Address, EMAIL, Email, MSISDN, Msisdn};
+use crate::domain::event::Delivery;
+use crate::domain::ids::{
+    AccountRef, ChargeCode, CspId, ExtTransactionId, InstanceId, PartnerId, ProductId, Reference,
+};
+use crate::domain::money::{Currency, Decimal, Money};
+use crate::domain::transaction::{Compared, Kind, Lease, State, Transaction, TransactionKey};
+
+/// The columns that [`transaction`] reads, in its order.
+pub(super) const TRANSACTION: &str = "partner, kind, ext_id, reference, state, version, \
+     sent_address_type, sent_address, sent_account_id, sent_product, sent_amount, sent_currency, sent_description, \
+     sent_reference_id, csp, account_ref, charge_code, amount_minor, currency, accepted_at_us, failure, private_note, \
+     refunds_held_minor, refunds_done_minor, lease_owner, lease_until_us, due_at_us, sent_before_us, inquiries, stuck";
+
+/// The word of a state.
+pub(super) const fn state_word(state: State) -> &'static str {
+    match state {
+        State::Pending => "pending",
+        State::Success => "success",
+        State::Failure => "failure",
+        State::Unknown => "unknown",
+        State::Released => "released",
+    }
+}
+
+fn state(word: &str) -> Option<State> {
+    [State::Pending, State::Success, State::Failure, State::Unknown, State::Released]
+        .into_iter()
+        .find(|state| state_word(*state) == word)
+}
+
+/// The word of a new event's delivery.
+pub(super) const fn delivery_word(delivery: Delivery) -> &'static str {
+    match delivery {
+        Delivery::Due => "due",
+        Delivery::Skipped => "skipped",
+    }
+}
+
+/// A column holds what no release of ours has written.
+#[derive(Debug, thiserror::Error)]
+#[error("column {0} of a row cannot be read")]
+struct Unreadable(usize);
+
+/// Reads the columns of a row one after the other.
+pub(super) struct Fields<'row, 'statement> {
+    row: &'row Row<'statement>,
+    next: usize,
+}
+
+impl<'row, 'statement> Fields<'row, 'statement> {
+    /// Begins with the first column.
+    pub(super) const fn of(row: &'row Row<'statement>) -> Self {
+        Self { row, next: 0 }
+    }
+
+    /// The next column through a function that says `None` where it cannot be read.
+    fn read<T>(&mut self, read: impl FnOnce(ValueRef<'row>) -> Option<T>) -> Result<T, Error> {
+        let index = self.next;
+        self.next = index.saturating_add(1);
+        let value = self.row.get_ref(index)?;
+        let kind = value.data_type();
+        read(value).ok_or_else(|| Error::FromSqlConversionFailure(index, kind, Box::new(Unreadable(index))))
+    }
+
+    fn text<T>(&mut self, read: impl FnOnce(&'row str) -> Option<T>) -> Result<T, Error> {
+        self.read(|value| value.as_str().ok().and_then(read))
+    }
+
+    fn text_or_null<T>(&mut self, read: impl FnOnce(&'row str) -> Option<T>) -> Result<Option<T>, Error> {
+        self.read(|value| match value.as_str_or_null().ok()? {
+            Some(text) => read(text).map(Some),
+            None => Some(None),
+        })
+    }
+
+    /// An integer that fits its type.
+    pub(super) fn number<T: TryFrom<i64>>(&mut self) -> Result<T, Error> {
+        self.read(|value| value.as_i64().ok().and_then(|number| T::try_from(number).ok()))
+    }
+
+    fn time(&mut self) -> Result<Time, Error> {
+        self.read(|value| value.as_i64().ok().and_then(|time_us| Time::from_microsecond(time_us).ok()))
+    }
+
+    fn time_or_null(&mut self) -> Result<Option<Time>, Error> {
+        self.read(|value| match value.as_i64_or_null().ok()? {
+            Some(time_us) => Time::from_microsecond(time_us).ok().map(Some),
+            None => Some(None),
+        })
+    }
+
+    /// A state's word.
+    pub(super) fn state(&mut self) -> Result<State, Error> {
+        self.text(state)
+    }
+
+    /// A reference.
+    pub(super) fn reference(&mut self) -> Result<Reference, Error> {
+        self.read(|value| value.as_blob().ok()?.try_into().ok().map(Reference::from_bytes))
+    }
+
+    fn address(&mut self) -> Result<Option<Address>, Error> {
+        let kind = self.text_or_null(Some)?;
+        self.text_or_null(|text| match kind {
+            Some(MSISDN) => Some(Address::Msisdn(Msisdn::new(text))),
+            Some(EMAIL) => Email::parse(text).map(Address::Email),
+            Some(_) | None => None,
+        })
+    }
+
+    fn lease(&mut self) -> Result<Option<Lease>, Error> {
+        let owner = self.text_or_null(|text| Some(InstanceId::new(text)))?;
+        let until = self.time_or_null()?;
+        match (owner, until) {
+            (Some(owner), Some(until)) => Ok(Some(Lease { owner, until })),
+            (None, None) => Ok(None),
+            (Some(_), None) | (None, Some(_)) => {
+                Err(Error::FromSqlConversionFailure(self.next, Type::Null, Box::new(Unreadable(self.next))))
+            }
+        }
+    }
+}
+
+fn shared(text: &str) -> Option<Arc<str>> {
+    Some(Arc::from(text))
+}
+
+/// Reads the columns of [`TRANSACTION`], in their order.
+pub(super) fn transaction(fields: &mut Fields<'_, '_>) -> Result<Transaction, Error> {
+    Ok(Transaction {
+        key: TransactionKey {
+            partner: fields.text(|text| Some(PartnerId::new(text)))?,
+            kind: fields.text(Kind::from_word)?,
+            ext_transaction_id: fields.text(ExtTransactionId::parse)?,
+        },
+        reference: fields.reference()?,
+        state: fields.state()?,
+        version: fields.number()?,
+        compared: compared(fields)?,
+        account: AccountKey {
+            csp: fields.text(|text| Some(CspId::new(text)))?,
+            reference: fields.text(|text| Some(AccountRef::new(text)))?,
+        },
+        charge_code: fields.text(|text| Some(ChargeCode::new(text)))?,
+        money: Money { minor: fields.number()?, currency: fields.text(Currency::from_code)? },
+        accepted_at: fields.time()?,
+        failure: fields.text_or_null(shared)?,
+        private_note: fields.text_or_null(shared)?,
+        refunds_held_minor: fields.number()?,
+        refunds_done_minor: fields.number()?,
+        lease: fields.lease()?,
+        due_at: fields.time_or_null()?,
+        sent_before: fields.time()?,
+        inquiries: fields.number()?,
+        stuck: fields.text_or_null(shared)?,
+    })
+}
+
+fn compared(fields: &mut Fields<'_, '_>) -> Result<Compared, Error> {
+    Ok(Compared {
+        address: fields.address()?,
+        account_id: fields.text_or_null(|text| Some(SealedAccountId::new(text)))?,
+        partner_product: fields.text(|text| Some(ProductId::new(text)))?,
+        amount: fields.text(Decimal::parse)?,
+        currency: fields.text(shared)?,
+        description: fields.text(shared)?,
+        reference_id: fields.text_or_null(ExtTransactionId::parse)?,
+    })
+}

@@ -1,0 +1,304 @@
+//! Every statement that works on the ledger's tables.
+//!
+//! Invariant: SQL is written here and in the schema, and nowhere else; values are always bound, never pasted in. Each
+//! write names exactly the columns that its change may touch. Whether a change may be made is not decided here, the cap
+//! of a charge's refunds excepted: that is decided where it is written, so that nothing can come between.
+
+use std::cmp::min;
+
+use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
+
+use super::super::judge::Stored;
+use super::rows::{self, Fields};
+use crate::domain::Time;
+use crate::domain::event::Event;
+use crate::domain::transaction::{
+    BookAccount, COMPARED_VERSION, Hold, Kind, Posting, Status, Transaction, TransactionKey,
+};
+use crate::ports::ledger::{Cursor, ListQuery, Listed};
+
+/// Bytes that a probe writes: more than one unit of work needs, so that a probe that succeeds speaks for a unit.
+const PROBE_BYTES: u32 = 64 * 1024;
+
+/// The record under a key, as far as a unit of work is judged by it, and its sequence.
+pub(super) fn find(connection: &Connection, key: &TransactionKey) -> rusqlite::Result<Option<(i64, Stored)>> {
+    connection
+        .prepare_cached(
+            "SELECT seq, state, version, reference FROM transactions WHERE partner = ?1 AND kind = ?2 AND ext_id = ?3",
+        )?
+        .query_row(params![key.partner.as_str(), key.kind.word(), key.ext_transaction_id.as_str()], |row| {
+            let mut fields = Fields::of(row);
+            let sequence = fields.number()?;
+            let (state, version, reference) = (fields.state()?, fields.number()?, fields.reference()?);
+            Ok((sequence, Stored { state, version, reference }))
+        })
+        .optional()
+}
+
+/// Writes a new record and answers its sequence.
+pub(super) fn insert(connection: &Connection, record: &Transaction, version: u32) -> rusqlite::Result<i64> {
+    let sent = &record.compared;
+    connection
+        .prepare_cached(
+            "INSERT INTO transactions (partner, kind, ext_id, reference, state, version, lease_owner, lease_until_us, \
+             due_at_us, sent_before_us, inquiries, failure, private_note, stuck, accepted_at_us, csp, account_ref, \
+             charge_code, amount_minor, currency, compared_version, sent_address_type, sent_address, sent_account_id, \
+             sent_product, sent_amount, sent_currency, sent_description, sent_reference_id) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, \
+             ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)",
+        )?
+        .execute(params![
+            record.key.partner.as_str(),
+            record.key.kind.word(),
+            record.key.ext_transaction_id.as_str(),
+            record.reference.as_bytes(),
+            rows::state_word(record.state),
+            version,
+            record.lease.as_ref().map(|lease| lease.owner.as_str()),
+            record.lease.as_ref().map(|lease| lease.until.as_microsecond()),
+            record.due_at.map(Time::as_microsecond),
+            record.sent_before.as_microsecond(),
+            record.inquiries,
+            record.failure.as_deref(),
+            record.private_note.as_deref(),
+            record.stuck.as_deref(),
+            record.accepted_at.as_microsecond(),
+            record.account.csp.as_str(),
+            record.account.reference.as_str(),
+            record.charge_code.as_str(),
+            record.money.minor,
+            record.money.currency.code(),
+            COMPARED_VERSION,
+            sent.address.as_ref().map(|address| address.type_word()),
+            sent.address.as_ref().map(|address| address.expose()),
+            sent.account_id.as_ref().map(|id| id.as_str()),
+            sent.partner_product.as_str(),
+            sent.amount.to_string(),
+            &*sent.currency,
+            &*sent.description,
+            sent.reference_id.as_ref().map(|id| id.as_str()),
+        ])?;
+    Ok(connection.last_insert_rowid())
+}
+
+/// Writes what a released record is taken up with: what its new intent has decided anew, and nothing of its request.
+pub(super) fn take_up(connection: &Connection, sequence: i64, record: &Transaction) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE transactions SET accepted_at_us = ?2, csp = ?3, account_ref = ?4, charge_code = ?5, \
+             amount_minor = ?6, currency = ?7 WHERE seq = ?1",
+        )?
+        .execute(params![
+            sequence,
+            record.accepted_at.as_microsecond(),
+            record.account.csp.as_str(),
+            record.account.reference.as_str(),
+            record.charge_code.as_str(),
+            record.money.minor,
+            record.money.currency.code(),
+        ])
+        .map(drop)
+}
+
+/// Writes where a record has moved to. What refunds hold of it is not touched: only holds change that.
+pub(super) fn advance(
+    connection: &Connection,
+    sequence: i64,
+    record: &Transaction,
+    version: u32,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE transactions SET state = ?2, version = ?3, lease_owner = ?4, lease_until_us = ?5, due_at_us = ?6, \
+             sent_before_us = ?7, inquiries = ?8, failure = ?9, private_note = ?10, stuck = ?11 WHERE seq = ?1",
+        )?
+        .execute(params![
+            sequence,
+            rows::state_word(record.state),
+            version,
+            record.lease.as_ref().map(|lease| lease.owner.as_str()),
+            record.lease.as_ref().map(|lease| lease.until.as_microsecond()),
+            record.due_at.map(Time::as_microsecond),
+            record.sent_before.as_microsecond(),
+            record.inquiries,
+            record.failure.as_deref(),
+            record.private_note.as_deref(),
+            record.stuck.as_deref(),
+        ])
+        .map(drop)
+}
+
+/// Writes a note on a final record.
+pub(super) fn note(connection: &Connection, sequence: i64, record: &Transaction, version: u32) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("UPDATE transactions SET version = ?2, private_note = ?3, stuck = ?4 WHERE seq = ?1")?
+        .execute(params![sequence, version, record.private_note.as_deref(), record.stuck.as_deref()])
+        .map(drop)
+}
+
+/// Changes a refund's share of its charge; `false`, with nothing written, where the charge is not there, is not
+/// Success, or has no room.
+pub(super) fn take_share(connection: &Connection, hold: &Hold) -> rusqlite::Result<bool> {
+    let key = &hold.charge;
+    connection
+        .prepare_cached(
+            "UPDATE transactions SET refunds_held_minor = refunds_held_minor + ?4, \
+             refunds_done_minor = refunds_done_minor + ?5 \
+             WHERE partner = ?1 AND kind = ?2 AND ext_id = ?3 AND state = 'success' \
+             AND refunds_held_minor + ?4 BETWEEN 0 AND amount_minor \
+             AND refunds_done_minor + ?5 BETWEEN 0 AND refunds_held_minor + ?4",
+        )?
+        .execute(params![
+            key.partner.as_str(),
+            key.kind.word(),
+            key.ext_transaction_id.as_str(),
+            hold.held_minor,
+            hold.done_minor,
+        ])
+        .map(|changed| changed == 1)
+}
+
+/// Writes the double entry of a transaction.
+pub(super) fn post(connection: &Connection, sequence: i64, postings: &[Posting]) -> rusqlite::Result<()> {
+    if postings.is_empty() {
+        return Ok(());
+    }
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO postings (transaction_seq, line, book, owner, account_ref, minor, currency) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    for (line, posting) in (1_u32..).zip(postings) {
+        let (book, owner, account_ref) = match &posting.account {
+            BookAccount::Subscriber(csp, reference) => ("subscriber", csp.as_str(), Some(reference.as_str())),
+            BookAccount::Partner(partner) => ("partner", partner.as_str(), None),
+        };
+        let (minor, currency) = (posting.money.minor, posting.money.currency);
+        statement.execute(params![sequence, line, book, owner, account_ref, minor, currency.code()])?;
+    }
+    Ok(())
+}
+
+/// Puts the event of a transaction into the outbox.
+pub(super) fn tell(connection: &Connection, sequence: i64, event: &Event) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO outbox (event_id, transaction_seq, partner, at_us, delivery, next_attempt_at_us) \
+             VALUES (?1, ?2, ?3, ?4, ?5, CASE ?5 WHEN 'due' THEN ?4 END)",
+        )?
+        .execute(params![
+            event.id.as_str(),
+            sequence,
+            event.partner().as_str(),
+            event.at.as_microsecond(),
+            rows::delivery_word(event.delivery),
+        ])
+        .map(drop)
+}
+
+/// The record under a key.
+pub(super) fn recall(connection: &Connection, key: &TransactionKey) -> rusqlite::Result<Option<Transaction>> {
+    connection
+        .prepare_cached(&format!(
+            "SELECT {} FROM transactions WHERE partner = ?1 AND kind = ?2 AND ext_id = ?3",
+            rows::TRANSACTION
+        ))?
+        .query_row(params![key.partner.as_str(), key.kind.word(), key.ext_transaction_id.as_str()], |row| {
+            rows::transaction(&mut Fields::of(row))
+        })
+        .optional()
+}
+
+/// Records whose time has come, oldest due first.
+pub(super) fn due(connection: &Connection, now: Time, rows_max: u32) -> rusqlite::Result<Vec<Transaction>> {
+    connection
+        .prepare_cached(&format!(
+            "SELECT {} FROM transactions WHERE due_at_us <= ?1 ORDER BY due_at_us, seq LIMIT ?2",
+            rows::TRANSACTION
+        ))?
+        .query_map(params![now.as_microsecond(), rows_max], |row| rows::transaction(&mut Fields::of(row)))?
+        .collect()
+}
+
+/// A page of a partner's records, newest first.
+pub(super) fn list(connection: &Connection, query: &ListQuery) -> rusqlite::Result<Vec<Listed>> {
+    let since_us = query.since.map_or(i64::MIN, ceiling_us);
+    let before = before(query);
+    let partner = query.partner.as_str();
+    let account = query.account.as_ref().map(|account| [account.csp.as_str(), account.reference.as_str()]);
+    let mut values: Vec<&dyn ToSql> =
+        vec![&partner, &since_us, &before.accepted_at_us, &before.sequence, &query.rows_max];
+    values.extend(account.iter().flatten().map(|text| -> &dyn ToSql { text }));
+    connection
+        .prepare_cached(&list_text(query))?
+        .query_map(values.as_slice(), |row| {
+            let mut fields = Fields::of(row);
+            let sequence = fields.number()?;
+            let transaction = rows::transaction(&mut fields)?;
+            let accepted_at_us = transaction.accepted_at.as_microsecond();
+            Ok(Listed { transaction, cursor: Cursor { accepted_at_us, sequence } })
+        })?
+        .collect()
+}
+
+/// The statement of a list: one of a few texts, so that each filter can have an index of its own.
+fn list_text(query: &ListQuery) -> String {
+    let account = if query.account.is_some() { "AND csp = ?6 AND account_ref = ?7" } else { "" };
+    let status = match query.status {
+        None => "AND state <> 'released'",
+        Some(Status::Success) => "AND state = 'success'",
+        Some(Status::Failure) => "AND state = 'failure'",
+        Some(Status::Pending) => "AND state IN ('pending', 'unknown')",
+    };
+    let kind = match query.kind {
+        None => "",
+        Some(Kind::Charge) => "AND kind = 'charge'",
+        Some(Kind::Refund) => "AND kind = 'refund'",
+    };
+    format!(
+        "SELECT seq, {} FROM transactions WHERE partner = ?1 AND accepted_at_us >= ?2 \
+         AND (accepted_at_us, seq) < (?3, ?4) {account} {status} {kind} \
+         ORDER BY accepted_at_us DESC, seq DESC LIMIT ?5",
+        rows::TRANSACTION
+    )
+}
+
+/// The place before which a list begins: the cursor or the end of the time asked for, whichever is earlier.
+fn before(query: &ListQuery) -> Cursor {
+    let end = |accepted_at_us| Cursor { accepted_at_us, sequence: i64::MIN };
+    let until =
+        query.until.map_or(Cursor { accepted_at_us: i64::MAX, sequence: i64::MAX }, |until| end(ceiling_us(until)));
+    match query.after {
+        Some(after) => {
+            let place = |cursor: Cursor| (cursor.accepted_at_us, cursor.sequence);
+            let (accepted_at_us, sequence) = min(place(after), place(until));
+            Cursor { accepted_at_us, sequence }
+        }
+        None => until,
+    }
+}
+
+/// The first whole microsecond that is not earlier: records are kept in whole ones, bounds may be finer.
+fn ceiling_us(time: Time) -> i64 {
+    let whole_us = time.as_microsecond();
+    let is_later = Time::from_microsecond(whole_us).is_ok_and(|whole| whole < time);
+    if is_later { whole_us.saturating_add(1) } else { whole_us }
+}
+
+/// Ends every lease: whoever held one is gone. Its record is due at once, before all others.
+pub(super) fn end_leases(connection: &Connection) -> rusqlite::Result<usize> {
+    connection.execute(
+        "UPDATE transactions SET lease_owner = NULL, lease_until_us = NULL, due_at_us = 0 \
+         WHERE due_at_us IS NOT NULL AND lease_until_us IS NOT NULL",
+        [],
+    )
+}
+
+/// Writes as much as a unit of work may need.
+pub(super) fn fill_probe(connection: &Connection) -> rusqlite::Result<()> {
+    connection.prepare_cached("INSERT INTO probe (filler) VALUES (zeroblob(?1))")?.execute([PROBE_BYTES]).map(drop)
+}
+
+/// Gives back what probes have written.
+pub(super) fn clear_probe(connection: &Connection) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM probe")?.execute([]).map(drop)
+}

@@ -1,0 +1,149 @@
+//! The one writer of the ledger's file: a thread that commits what has queued meanwhile in one transaction.
+//!
+//! Invariant: every job that enters the queue is answered, after its effect is durable; when the thread ends for any
+//! reason, whoever waits is told at once. The queue is bounded: at the bound callers wait for room, so that what comes
+//! faster than the disk takes it slows its callers and fills no memory. What a batch does to the file is not here.
+
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::batch;
+use super::error::{OpenError, Stopped};
+use crate::domain::transaction::UnitOfWork;
+use crate::ports::ledger::{Commit, LedgerUnavailable};
+
+/// Units that may wait to be committed: about a fifth of a second of work at full speed.
+const QUEUE_LENGTH_MAX: usize = 4096;
+/// Most jobs of one transaction: more gain nothing, and make the first one wait for the last.
+const BATCH_LENGTH_MAX: usize = 512;
+
+type Answer<T> = oneshot::Sender<Result<T, LedgerUnavailable>>;
+
+/// Something to be written.
+enum Job {
+    /// A unit of work.
+    Commit(Box<UnitOfWork>, Answer<Commit>),
+    /// Whether a unit could be committed.
+    Probe(Answer<()>),
+    /// Whatever a test does to the writer's connection.
+    #[cfg(test)]
+    Run(Box<dyn FnOnce(&mut Connection) + Send>),
+}
+
+/// How much was written since the ledger was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Figures {
+    /// Units of work that were judged and answered.
+    pub units: u64,
+    /// Transactions of the file that they were committed in.
+    pub batches: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    units: AtomicU64,
+    batches: AtomicU64,
+}
+
+/// The writer's thread and the queue to it. Dropping it writes what has queued, and ends the thread.
+pub(super) struct Writer {
+    queue: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    counters: Arc<Counters>,
+}
+
+impl Writer {
+    /// Starts the thread. It has the connection to itself.
+    pub(super) fn start(connection: Connection) -> Result<Self, OpenError> {
+        let (queue, jobs) = mpsc::channel(QUEUE_LENGTH_MAX);
+        let counters = Arc::new(Counters::default());
+        let own = Arc::clone(&counters);
+        let thread = thread::Builder::new()
+            .name("ledger-writer".to_owned())
+            .spawn(move || run(connection, jobs, &own))
+            .map_err(OpenError::Thread)?;
+        Ok(Self { queue: Some(queue), thread: Some(thread), counters })
+    }
+
+    /// Commits a unit; answers after it is durable.
+    pub(super) async fn commit(&self, unit: UnitOfWork) -> Result<Commit, LedgerUnavailable> {
+        self.ask(|answer| Job::Commit(Box::new(unit), answer)).await
+    }
+
+    /// Whether a unit could be committed.
+    pub(super) async fn probe(&self) -> Result<(), LedgerUnavailable> {
+        self.ask(Job::Probe).await
+    }
+
+    pub(super) fn figures(&self) -> Figures {
+        Figures {
+            units: self.counters.units.load(Ordering::Relaxed),
+            batches: self.counters.batches.load(Ordering::Relaxed),
+        }
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, LedgerUnavailable> {
+        let (answer, answered) = oneshot::channel();
+        let queue = self.queue.as_ref().ok_or(Stopped::Writer)?;
+        queue.send(job(answer)).await.map_err(|_| Stopped::Writer)?;
+        // The thread is gone where it drops a job without an answer.
+        answered.await.map_err(|_| Stopped::Writer)?
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            // A thread that has panicked has left its mark already; there is nobody left to tell.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(mut connection: Connection, mut jobs: mpsc::Receiver<Job>, counters: &Counters) {
+    let mut batch = Vec::with_capacity(BATCH_LENGTH_MAX);
+    // Nothing is received only when the queue is closed and empty.
+    while jobs.blocking_recv_many(&mut batch, BATCH_LENGTH_MAX) > 0 {
+        work(&mut connection, mem::take(&mut batch), counters);
+    }
+    // As the last connection it folds the log into the file and removes it. If it cannot, the next start does.
+    drop(connection);
+}
+
+fn work(connection: &mut Connection, jobs: Vec<Job>, counters: &Counters) {
+    let mut units = Vec::with_capacity(jobs.len());
+    let mut answers = Vec::with_capacity(jobs.len());
+    let mut probes = Vec::new();
+    for job in jobs {
+        match job {
+            Job::Commit(unit, answer) => {
+                units.push(*unit);
+                answers.push(answer);
+            }
+            Job::Probe(answer) => probes.push(answer),
+            #[cfg(test)]
+            Job::Run(act) => act(connection),
+        }
+    }
+    if !units.is_empty() {
+        let outcomes = batch::commit(connection, &units);
+        counters.units.fetch_add(u64::try_from(units.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        counters.batches.fetch_add(1, Ordering::Relaxed);
+        for (answer, outcome) in answers.into_iter().zip(outcomes) {
+            // Whoever hung up finds the outcome in the ledger.
+            let _ = answer.send(outcome);
+        }
+    }
+    if !probes.is_empty() {
+        let found = batch::probe(connection);
+        for answer in probes {
+            let _ = answer.send(found.clone());
+        }
+    }
+}
