@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use tokio_util::task::TaskTracker;
 
 use super::config::Config;
 use super::config::tables::Adapter;
 use crate::adapters::clock::{ClockFileError, MovableSystemClock, SystemClock};
-use crate::adapters::csp::sandbox::{OpenError as CspError, ScriptedCsp, Settings};
-use crate::adapters::ephemeral::memory::{self, MemoryEphemeral};
+use crate::adapters::csp::sandbox::{BillError, Sandbox as ScriptedCsp, Settings};
+use crate::adapters::ephemeral::{self, MemoryEphemeral};
 use crate::adapters::ledger::sqlite::{OpenError as LedgerError, SqliteLedger};
 use crate::adapters::secrets::{SecretsError, SystemSecrets};
 use crate::domain::directory::CspProfile;
@@ -44,7 +45,7 @@ pub enum WiringError {
     Clock(#[from] ClockFileError),
     /// A CSP.
     #[error("the CSP {0} cannot be opened")]
-    Csp(CspId, #[source] CspError),
+    Csp(CspId, #[source] BillError),
     /// The directory has no such CSP: the configuration was not checked.
     #[error("the CSP {0} has no profile")]
     NoProfile(CspId),
@@ -82,7 +83,7 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
         directory: Arc::new(config.directory.clone()),
         csps: csps.all,
         ledger,
-        ephemeral: Arc::new(MemoryEphemeral::new(memory::Bounds::default())),
+        ephemeral: Arc::new(MemoryEphemeral::new(ephemeral::Bounds::default())),
         clock,
         secrets,
         instance,
@@ -120,7 +121,7 @@ fn csp(
     match adapter {
         Adapter::Sandbox => {
             let file = data_dir.join(format!("csp-{}.sqlite", profile.id));
-            let settings = Settings { csp: profile.id.clone(), currency: profile.currency, clock: Arc::clone(clock) };
+            let settings = Settings { currency: profile.currency, time_zone: TimeZone::UTC, clock: Arc::clone(clock) };
             let scripted =
                 ScriptedCsp::open(&file, settings).map_err(|error| WiringError::Csp(profile.id.clone(), error))?;
             let scripted = Arc::new(scripted);
