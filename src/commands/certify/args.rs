@@ -108,8 +108,8 @@ pub struct CertifyArgs {
     pub strict: bool,
 
     /// No colours, as with the environment's NO_COLOR.
-    #[arg(long, env = "NO_COLOR", hide_env = true, num_args = 0..=1, require_equals = true, default_missing_value = "1", value_name = "")]
-    pub no_color: Option<String>,
+    #[arg(long, env = "NO_COLOR", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_color: bool,
 }
 
 /// Which faces to certify.

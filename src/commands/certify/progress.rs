@@ -8,10 +8,11 @@ use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::bench::Watch;
+use super::bench::{Beginning, Watch};
 use super::cases::CaseId;
 use super::check::Difference;
 use super::faces::Face;
+use super::select;
 use super::verdict::{CaseResult, Outcome, StepRecord, Verdict};
 
 /// Longest text of one difference on the terminal; the report has the whole.
@@ -75,14 +76,12 @@ impl Progress {
             seconds(outcome.run.elapsed_ms),
         );
         for (word, verdict) in [("failed", Verdict::Failed), ("not checked", Verdict::NotChecked)] {
-            let named: Vec<String> = outcome
-                .results
-                .iter()
-                .filter(|result| result.verdict == verdict)
-                .map(|result| format!("{} ({})", result.id, result.face))
-                .collect();
-            if !named.is_empty() {
-                let _ = writeln!(text, "{word}: {}", named.join(", "));
+            for face in &outcome.run.faces {
+                let with = |result: &&CaseResult| result.verdict == verdict && result.face == *face;
+                let ids: Vec<CaseId> = outcome.results.iter().filter(with).map(|result| result.id).collect();
+                if !ids.is_empty() {
+                    let _ = writeln!(text, "{word} on {face}: {}", select::written(&ids));
+                }
             }
         }
         if totals.with_unseen_effects > 0 {
@@ -125,8 +124,18 @@ impl Progress {
 }
 
 impl Watch for Progress {
-    fn begun(&self, results: usize) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).results = results;
+    fn begun(&self, beginning: &Beginning) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).results = beginning.results;
+        let faces: Vec<String> = beginning.faces.iter().map(Face::to_string).collect();
+        let situation = match (beginning.sandbox, beginning.accounts_listed) {
+            (true, false) => "a sandbox: fresh numbers, and bill, phone and clock are seen",
+            (true, true) => "a sandbox: listed numbers, and bill, phone and clock are seen",
+            (false, true) => "no sandbox: listed numbers, and effects on bill and phone cannot be seen",
+            (false, false) => {
+                "no sandbox, and no --accounts: only cases without an account can be run (see --accounts-example)"
+            }
+        };
+        self.line(&format!("{} on {}: {situation}", beginning.target, faces.join(" and ")));
     }
 
     fn finished(&self, result: &CaseResult) {
