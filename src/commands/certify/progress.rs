@@ -3,6 +3,7 @@
 //! Invariant: colour is never the only sign, and a line is written whole. Nothing is written that a verdict does not
 //! hold, so that masks hold here too.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
@@ -48,14 +49,14 @@ struct State {
     results: usize,
     done: usize,
     in_place: bool,
-    minute_told: Option<(CaseId, Face, u64)>,
+    minutes_told: BTreeMap<(CaseId, Face), u64>,
 }
 
 impl Progress {
     /// Progress on `out`.
     #[must_use]
     pub fn new(out: Box<dyn Write + Send>, style: Style, countdown: Countdown) -> Self {
-        let state = State { out, results: 0, done: 0, in_place: false, minute_told: None };
+        let state = State { out, results: 0, done: 0, in_place: false, minutes_told: BTreeMap::new() };
         Self { state: Mutex::new(state), style, countdown }
     }
 
@@ -181,10 +182,9 @@ impl Watch for Progress {
                 state.in_place = true;
             }
             Countdown::EveryMinute => {
-                let told = Some((id, face, seconds / 60));
-                if state.minute_told != told {
+                let minute = seconds / 60;
+                if state.minutes_told.insert((id, face), minute) != Some(minute) {
                     let _ = writeln!(state.out, "{text}");
-                    state.minute_told = told;
                 }
             }
         }
