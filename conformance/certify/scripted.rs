@@ -62,7 +62,7 @@ pub async fn serve(script: Arc<Script>) -> Uri {
 
 async fn answer(script: Arc<Script>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
-    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let document = Document::parse(&body).unwrap_or(Document::Null);
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let reply = script(parts.method.as_str(), path, &document);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use onbill::commands::certify::document::Document;
 use onbill::commands::certify::probe::TargetError;
 use onbill::commands::certify::report::{html, json, junit};
+use onbill::commands::certify::verdict::CaseResult;
 use onbill::commands::certify::{Face, Options, Outcome, Silent, Verdict, certify};
 
 use super::scripted::{Reply, Script, serve};
@@ -54,7 +55,7 @@ async fn run_or_not(
 
 /// Where a result differs.
 fn places(outcome: &Outcome) -> Vec<&str> {
-    outcome.results.iter().flat_map(|result| result.differences()).map(|(_, it)| it.at.as_str()).collect()
+    outcome.results.iter().flat_map(CaseResult::differences).map(|(_, it)| it.at.as_str()).collect()
 }
 
 #[tokio::test]

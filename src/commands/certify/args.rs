@@ -96,7 +96,7 @@ pub struct CertifyArgs {
     pub parallel: u16,
 
     /// How often a case is begun where the connection breaks; after that it counts as failed.
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=20))]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=50))]
     pub attempts: u8,
 
     /// Certificates to trust besides the public ones (PEM), for https.

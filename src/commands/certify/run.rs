@@ -72,7 +72,7 @@ impl Options {
             cases: Selection::default(),
             timeout: Duration::from_secs(10),
             parallel: 8,
-            attempts_max: 5,
+            attempts_max: 10,
             accounts: None,
             pins: Pins::default(),
             pin_ttl: Duration::from_mins(5),
