@@ -70,14 +70,7 @@ struct AccountsFile {
     #[serde(default)]
     target: TargetFacts,
     #[serde(flatten)]
-    numbers: BTreeMap<String, Numbers>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Numbers {
-    One(String),
-    Many(Vec<String>),
+    numbers: BTreeMap<String, serde_json::Value>,
 }
 
 /// Numbers by condition.
@@ -129,10 +122,8 @@ impl Accounts {
                 let known: Vec<&str> = contract.condition.keys().map(String::as_str).collect();
                 return Err(format!("`{condition}` is no condition: they are {}", known.join(", ")));
             }
-            let numbers = match numbers {
-                Numbers::One(number) => vec![number],
-                Numbers::Many(numbers) => numbers,
-            };
+            let numbers = numbers_of(&numbers)
+                .ok_or_else(|| format!("`{condition}`: write a number in quotes, or a list of them"))?;
             let numbers = numbers.into_iter().map(|msisdn| {
                 let lock = Arc::clone(locks.entry(msisdn.clone()).or_default());
                 Number { msisdn, lock }
@@ -141,6 +132,12 @@ impl Accounts {
         }
         check_facts(&file.target)?;
         Ok(Self { listed, turn: AtomicUsize::new(0), facts: file.target })
+    }
+
+    /// Whether any number is listed.
+    #[must_use]
+    pub fn any_listed(&self) -> bool {
+        !self.listed.is_empty()
     }
 
     /// A number in this condition: a listed one as soon as it is free, else, in a sandbox, a fresh one.
@@ -159,6 +156,15 @@ impl Accounts {
         }
         let suffix = &contract.condition.get(condition)?.sandbox_suffix;
         sandbox.then(|| Loan { msisdn: format!("555{}{suffix}", random::digits(5)), _guard: None })
+    }
+}
+
+/// One number in quotes, or a list of them that is not empty.
+fn numbers_of(value: &serde_json::Value) -> Option<Vec<String>> {
+    let text = |value: &serde_json::Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    match value {
+        serde_json::Value::Array(items) if !items.is_empty() => items.iter().map(text).collect(),
+        one => text(one).map(|number| vec![number]),
     }
 }
 
@@ -200,7 +206,8 @@ mod tests {
     fn unknown_conditions_settings_and_amounts_are_refused_by_name() {
         for (text, part) in [
             ("actve = \"1\"", "`actve` is no condition"),
-            ("ceased = 5", "ceased"),
+            ("ceased = 5", "`ceased`: write a number in quotes"),
+            ("ceased = []", "`ceased`: write a number in quotes"),
             ("[target]\nprodukt = \"x\"", "produkt"),
             ("[target]\namount = \"9.990\"", "target.amount"),
             ("[target]\namount_over_limit = \"1500\"", "target.amount_over_limit"),

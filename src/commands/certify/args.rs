@@ -96,7 +96,7 @@ pub struct CertifyArgs {
     pub parallel: u16,
 
     /// How often a case is begun where the connection breaks; after that it counts as failed.
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=20))]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=50))]
     pub attempts: u8,
 
     /// Certificates to trust besides the public ones (PEM), for https.
@@ -108,8 +108,8 @@ pub struct CertifyArgs {
     pub strict: bool,
 
     /// No colours, as with the environment's NO_COLOR.
-    #[arg(long, env = "NO_COLOR", hide_env = true, num_args = 0..=1, require_equals = true, default_missing_value = "1", value_name = "")]
-    pub no_color: Option<String>,
+    #[arg(long, env = "NO_COLOR", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_color: bool,
 }
 
 /// Which faces to certify.

@@ -226,9 +226,9 @@ impl<'a> Attempt<'a> {
         match self.bench.pins.fetch(&loan.msisdn, &masked_number(&loan.msisdn)).await {
             Ok(_) => {
                 effects.not_checked.clear();
-                effects.seen.push("an SMS with a PIN, as --pin-command shows".to_owned());
+                effects.seen.push("inbox: an SMS with a PIN, as --pin-command shows".to_owned());
             }
-            Err(why) => effects.not_checked.push(format!("the SMS: not checked ({why})")),
+            Err(why) => effects.not_checked.push(format!("inbox: an SMS with a PIN, not checked ({why})")),
         }
     }
 

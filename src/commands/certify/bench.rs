@@ -14,10 +14,25 @@ use super::pins::Pins;
 use super::sandbox::Sandbox;
 use super::verdict::CaseResult;
 
+/// What is known when a run begins.
+#[derive(Debug, Clone)]
+pub struct Beginning {
+    /// So many results will come.
+    pub results: usize,
+    /// Where the gateway is.
+    pub target: String,
+    /// The faces that are certified.
+    pub faces: Vec<Face>,
+    /// Whether inbox, bill and clock can be seen.
+    pub sandbox: bool,
+    /// Whether numbers come from a file.
+    pub accounts_listed: bool,
+}
+
 /// Hears how a run goes on.
 pub trait Watch: Send + Sync {
-    /// The run begins: so many results will come.
-    fn begun(&self, results: usize);
+    /// The run begins.
+    fn begun(&self, beginning: &Beginning);
     /// A case is done.
     fn finished(&self, result: &CaseResult);
     /// A case waits for real time to pass; called once a second.
@@ -29,7 +44,7 @@ pub trait Watch: Send + Sync {
 pub struct Silent;
 
 impl Watch for Silent {
-    fn begun(&self, _results: usize) {}
+    fn begun(&self, _beginning: &Beginning) {}
     fn finished(&self, _result: &CaseResult) {}
     fn waiting(&self, _id: CaseId, _face: Face, _left: Duration) {}
 }

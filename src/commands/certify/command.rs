@@ -51,7 +51,7 @@ async fn run_checked(args: &CertifyArgs) -> Result<ExitCode, String> {
         report::prepare(directory)?;
     }
     let progress = Arc::new(progress(args));
-    let target = options.target.clone();
+    let target = options.target.to_string().trim_end_matches('/').to_owned();
     let outcome =
         certify(options, Arc::<Progress>::clone(&progress)).await.map_err(|error| format!("{target} {error}"))?;
     progress.summary(&outcome);
@@ -104,7 +104,7 @@ fn url(text: &str, option: &str) -> Result<Uri, String> {
 
 fn progress(args: &CertifyArgs) -> Progress {
     let terminal = if args.json { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
-    let plain = !terminal || args.no_color.as_deref().is_some_and(|value| !value.is_empty());
+    let plain = !terminal || args.no_color;
     let style = if plain { Style::Plain } else { Style::Coloured };
     let countdown = if terminal { Countdown::InPlace } else { Countdown::EveryMinute };
     let out: Box<dyn Write + Send> = if args.json { Box::new(std::io::stderr()) } else { Box::new(std::io::stdout()) };

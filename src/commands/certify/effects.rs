@@ -44,7 +44,7 @@ impl Effects {
     fn unseen(&mut self, wanted: &str, why: &Unseen) {
         match why {
             Unseen::NoAnswer(error) => self.lost = Some(error.clone()),
-            Unseen::NotASandbox(_) => self.not_checked.push(format!("{wanted}: not checked ({})", needs(why))),
+            Unseen::NotASandbox(_) => self.not_checked.push(format!("{wanted}, not checked ({})", needs(why))),
         }
     }
 }
@@ -134,14 +134,16 @@ impl<'a> Onlooker<'a> {
         let currency = values.get("currency").unwrap_or_default().to_owned();
         let wanted: Vec<String> =
             gains.iter().map(|gain| money(&values.fill_text(gain).unwrap_or_default(), &currency)).collect();
-        let wanted_text = gained("bill", &wanted);
+        let wanted_text = lines_text(&wanted);
         if self.sandbox.is_none() {
-            return effects.not_checked.push(format!("{wanted_text}: not checked (needs a look at the CSP's bill)"));
+            return effects
+                .not_checked
+                .push(format!("bill: {wanted_text}, not checked (needs a look at the CSP's bill)"));
         }
         let due = Instant::now();
         let found = loop {
             match self.new_lines(before, values).await {
-                Err(why) => return effects.unseen(&wanted_text, &why),
+                Err(why) => return effects.unseen(&format!("bill: {wanted_text}"), &why),
                 Ok(lines) if lines.len() < wanted.len() && due.elapsed() < self.due_within => {
                     tokio::time::sleep(LOOK_EVERY).await;
                 }
@@ -150,9 +152,9 @@ impl<'a> Onlooker<'a> {
         };
         let found: Vec<String> = found.iter().map(|line| money(&line.amount, &line.currency)).collect();
         if found == wanted {
-            effects.seen.push(wanted_text);
+            effects.seen.push(format!("bill: {wanted_text}"));
         } else {
-            effects.differences.push(Difference::new("bill", wanted_text, mask.text(&gained("bill", &found))));
+            effects.differences.push(Difference::new("bill", wanted_text, mask.text(&lines_text(&found))));
         }
     }
 
@@ -161,14 +163,14 @@ impl<'a> Onlooker<'a> {
             .iter()
             .map(|gain| if gain == ANY_PIN { gain.clone() } else { values.fill_text(gain).unwrap_or_default() })
             .collect();
-        let wanted_text = gained("inbox", &wanted);
+        let wanted_text = messages_text(&wanted);
         if self.sandbox.is_none() {
-            return effects.not_checked.push(format!("{wanted_text}: not checked (needs a look at the phone)"));
+            return effects.not_checked.push(format!("inbox: {wanted_text}, not checked (needs a look at the phone)"));
         }
         let due = Instant::now();
         let found = loop {
             match self.new_messages(before, values).await {
-                Err(why) => return effects.unseen(&wanted_text, &why),
+                Err(why) => return effects.unseen(&format!("inbox: {wanted_text}"), &why),
                 Ok(messages) if messages.len() < wanted.len() && due.elapsed() < self.due_within => {
                     tokio::time::sleep(LOOK_EVERY).await;
                 }
@@ -180,28 +182,29 @@ impl<'a> Onlooker<'a> {
         };
         effects.crowded = found.len() > wanted.len();
         if found.len() == wanted.len() && wanted.iter().zip(&found).all(fits) {
-            effects.seen.push(wanted_text);
+            effects.seen.push(format!("inbox: {wanted_text}"));
         } else {
             let found: Vec<String> = found.into_iter().map(|sms| sms.text).collect();
-            effects.differences.push(Difference::new("inbox", wanted_text, mask.text(&gained("inbox", &found))));
+            effects.differences.push(Difference::new("inbox", wanted_text, mask.text(&messages_text(&found))));
         }
     }
 }
 
-/// `bill unchanged`, `bill: +9.99 MXN`, `inbox unchanged`, `inbox: one SMS, "…"`.
-fn gained(what: &str, gains: &[String]) -> String {
+/// `unchanged`, or `a line of 9.99 MXN and a line of -9.99 MXN`.
+fn lines_text(gains: &[String]) -> String {
+    joined(gains, |gain| format!("a line of {gain}"))
+}
+
+/// `unchanged`, or `an SMS with a PIN`.
+fn messages_text(gains: &[String]) -> String {
+    joined(gains, |gain| if gain == ANY_PIN { "an SMS with a PIN".to_owned() } else { format!("an SMS, \"{gain}\"") })
+}
+
+fn joined(gains: &[String], text: impl Fn(&String) -> String) -> String {
     if gains.is_empty() {
-        return format!("{what} unchanged");
+        return "unchanged".to_owned();
     }
-    if what == "bill" {
-        let lines: Vec<String> = gains.iter().map(|gain| format!("a line of {gain}")).collect();
-        return format!("bill: {}", lines.join(" and "));
-    }
-    let texts: Vec<String> = gains
-        .iter()
-        .map(|gain| if gain == ANY_PIN { "an SMS with a PIN".to_owned() } else { format!("an SMS, \"{gain}\"") })
-        .collect();
-    format!("inbox: {}", texts.join(" and "))
+    gains.iter().map(text).collect::<Vec<_>>().join(" and ")
 }
 
 /// An amount as it is compared: the shortest way to write it, and its currency.

@@ -54,7 +54,13 @@ pub async fn probe(client: &Client, face: Face, contract: &Contract) -> Result<(
         match client.call(rpc, &Document::object([]), "certify").await {
             Ok(answer) => break answer,
             Err(error) if tries >= TRIES_MAX || matches!(error, NoAnswer::TimedOut(_)) => {
-                return Err(TargetError::NotReachable(format!("{face}: {error}")));
+                return Err(match error {
+                    // Somebody is there, who speaks another protocol.
+                    NoAnswer::Lost(why) => TargetError::NotAGateway(format!("{face}: no answer of this kind: {why}")),
+                    NoAnswer::NotConnected(_) | NoAnswer::TimedOut(_) => {
+                        TargetError::NotReachable(format!("{face}: {error}"))
+                    }
+                });
             }
             Err(_) => tokio::time::sleep(TRY_AGAIN_AFTER).await,
         }

@@ -3,15 +3,17 @@
 //! Invariant: colour is never the only sign, and a line is written whole. Nothing is written that a verdict does not
 //! hold, so that masks hold here too.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::bench::Watch;
+use super::bench::{Beginning, Watch};
 use super::cases::CaseId;
 use super::check::Difference;
 use super::faces::Face;
+use super::select;
 use super::verdict::{CaseResult, Outcome, StepRecord, Verdict};
 
 /// Longest text of one difference on the terminal; the report has the whole.
@@ -47,14 +49,14 @@ struct State {
     results: usize,
     done: usize,
     in_place: bool,
-    minute_told: Option<(CaseId, Face, u64)>,
+    minutes_told: BTreeMap<(CaseId, Face), u64>,
 }
 
 impl Progress {
     /// Progress on `out`.
     #[must_use]
     pub fn new(out: Box<dyn Write + Send>, style: Style, countdown: Countdown) -> Self {
-        let state = State { out, results: 0, done: 0, in_place: false, minute_told: None };
+        let state = State { out, results: 0, done: 0, in_place: false, minutes_told: BTreeMap::new() };
         Self { state: Mutex::new(state), style, countdown }
     }
 
@@ -75,14 +77,12 @@ impl Progress {
             seconds(outcome.run.elapsed_ms),
         );
         for (word, verdict) in [("failed", Verdict::Failed), ("not checked", Verdict::NotChecked)] {
-            let named: Vec<String> = outcome
-                .results
-                .iter()
-                .filter(|result| result.verdict == verdict)
-                .map(|result| format!("{} ({})", result.id, result.face))
-                .collect();
-            if !named.is_empty() {
-                let _ = writeln!(text, "{word}: {}", named.join(", "));
+            for face in &outcome.run.faces {
+                let with = |result: &&CaseResult| result.verdict == verdict && result.face == *face;
+                let ids: Vec<CaseId> = outcome.results.iter().filter(with).map(|result| result.id).collect();
+                if !ids.is_empty() {
+                    let _ = writeln!(text, "{word} on {face}: {}", select::written(&ids));
+                }
             }
         }
         if totals.with_unseen_effects > 0 {
@@ -125,8 +125,18 @@ impl Progress {
 }
 
 impl Watch for Progress {
-    fn begun(&self, results: usize) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).results = results;
+    fn begun(&self, beginning: &Beginning) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).results = beginning.results;
+        let faces: Vec<String> = beginning.faces.iter().map(Face::to_string).collect();
+        let situation = match (beginning.sandbox, beginning.accounts_listed) {
+            (true, false) => "a sandbox: fresh numbers, and bill, phone and clock are seen",
+            (true, true) => "a sandbox: listed numbers, and bill, phone and clock are seen",
+            (false, true) => "no sandbox: listed numbers, and effects on bill and phone cannot be seen",
+            (false, false) => {
+                "no sandbox, and no --accounts: only cases without an account can be run (see --accounts-example)"
+            }
+        };
+        self.line(&format!("{} on {}: {situation}", beginning.target, faces.join(" and ")));
     }
 
     fn finished(&self, result: &CaseResult) {
@@ -172,10 +182,9 @@ impl Watch for Progress {
                 state.in_place = true;
             }
             Countdown::EveryMinute => {
-                let told = Some((id, face, seconds / 60));
-                if state.minute_told != told {
+                let minute = seconds / 60;
+                if state.minutes_told.insert((id, face), minute) != Some(minute) {
                     let _ = writeln!(state.out, "{text}");
-                    state.minute_told = told;
                 }
             }
         }

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::accounts::Accounts;
 use super::attempt::{Attempt, Stop};
-use super::bench::{Bench, Watch};
+use super::bench::{Beginning, Bench, Watch};
 use super::cases::{self, Case, Contract};
 use super::document::Document;
 use super::faces::{Client, Face, Target};
@@ -72,7 +72,7 @@ impl Options {
             cases: Selection::default(),
             timeout: Duration::from_secs(10),
             parallel: 8,
-            attempts_max: 5,
+            attempts_max: 10,
             accounts: None,
             pins: Pins::default(),
             pin_ttl: Duration::from_mins(5),
@@ -97,13 +97,20 @@ pub async fn certify(options: Options, watch: Arc<dyn Watch>) -> Result<Outcome,
         let turn = if moves_the_clock { &mut last } else { &mut first };
         turn.extend(bench.clients.keys().map(|face| (case.clone(), *face)));
     }
-    bench.watch.begun(first.len().saturating_add(last.len()));
+    let target = options.target.to_string().trim_end_matches('/').to_owned();
+    bench.watch.begun(&Beginning {
+        results: first.len().saturating_add(last.len()),
+        target: target.clone(),
+        faces: bench.clients.keys().copied().collect(),
+        sandbox: !bench.sandboxes.is_empty(),
+        accounts_listed: bench.accounts.any_listed(),
+    });
     let mut results = run_all(&bench, first, options.parallel).await;
     results.extend(run_all(&bench, last, options.parallel).await);
     let run = RunInfo {
         run_id: bench.run_id.clone(),
         by: options.by,
-        target: options.target.to_string().trim_end_matches('/').to_owned(),
+        target,
         target_version: version(&bench).await,
         certifier_version: env!("CARGO_PKG_VERSION").to_owned(),
         faces: bench.clients.keys().copied().collect(),
@@ -154,9 +161,11 @@ async fn run_all(bench: &Arc<Bench>, work: Vec<(Case, Face)>, parallel: usize) -
     let room = Arc::new(Semaphore::new(parallel.max(1)));
     let mut running = JoinSet::new();
     for (case, face) in work {
-        let (bench, room) = (Arc::clone(bench), Arc::clone(&room));
+        // Taken before the task begins, so that cases begin in their order.
+        let permit = Arc::clone(&room).acquire_owned().await;
+        let bench = Arc::clone(bench);
         running.spawn(async move {
-            let _permit = room.acquire().await;
+            let _permit = permit;
             let result = run_case(&bench, &case, face).await;
             bench.watch.finished(&result);
             result

@@ -45,6 +45,22 @@ impl FromStr for Selection {
     }
 }
 
+/// Cases as a selection is written: `14,19-23`. They must be in order.
+#[must_use]
+pub fn written(ids: &[CaseId]) -> String {
+    let mut ranges: Vec<(CaseId, CaseId)> = Vec::new();
+    for id in ids {
+        match ranges.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(*id) => *last = *id,
+            _ => ranges.push((*id, *id)),
+        }
+    }
+    let text = |(first, last): &(CaseId, CaseId)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    };
+    ranges.iter().map(text).collect::<Vec<_>>().join(",")
+}
+
 fn number(text: &str) -> Result<CaseId, String> {
     match text.trim().parse() {
         Ok(id) if (1..=LAST).contains(&id) => Ok(id),
@@ -65,6 +81,14 @@ mod tests {
             ("1-28", (1..=28).collect()),
         ] {
             assert_eq!(text.parse::<Selection>().expect("a selection").0.into_iter().collect::<Vec<_>>(), wanted);
+        }
+    }
+
+    #[test]
+    fn cases_are_written_as_they_are_read() {
+        for text in ["", "14", "14,19-23", "1-28", "1,3,5-6"] {
+            let ids: Vec<CaseId> = text.parse::<Selection>().map(|it| it.0.into_iter().collect()).unwrap_or_default();
+            assert_eq!(written(&ids), text);
         }
     }
 

@@ -3,8 +3,10 @@
 //! Invariant: the page stands alone: no script, no other host, nothing but what it holds; and no text of a gateway gets
 //! into it unescaped. Colour is never the only sign.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 
+use super::super::cases::CaseId;
 use super::super::check::Difference;
 use super::super::diff::{self, Line, Mark};
 use super::super::faces::Face;
@@ -57,7 +59,10 @@ fn verdict(outcome: &Outcome, page: &mut String) -> fmt::Result {
         (0, _) => ("not-checked", "Not all could be checked", "No case failed, but some could not be run."),
         _ => ("failed", "Not all cases hold", "The failed cases are open below, with what differs."),
     };
-    writeln!(page, "<div class=\"card verdict {class}\"><strong>{title}</strong><p>{text}</p></div>")?;
+    writeln!(page, "<div class=\"card verdict {class}\"><strong>{title}</strong><p>{text}</p>")?;
+    links("Failed", Verdict::Failed, outcome, page)?;
+    links("Not checked", Verdict::NotChecked, outcome, page)?;
+    page.push_str("</div>\n");
     let tiles = [
         (totals.passed, "passed", "passed"),
         (totals.failed, "failed", "failed"),
@@ -73,13 +78,24 @@ fn verdict(outcome: &Outcome, page: &mut String) -> fmt::Result {
     Ok(())
 }
 
+/// `Failed: 8, 14`, each leading to its case.
+fn links(label: &str, verdict: Verdict, outcome: &Outcome, page: &mut String) -> fmt::Result {
+    let ids: BTreeSet<CaseId> =
+        outcome.results.iter().filter(|result| result.verdict == verdict).map(|result| result.id).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let links: Vec<String> = ids.iter().map(|id| format!("<a href=\"#case-{id}\">{id}</a>")).collect();
+    writeln!(page, "<p>{label}: {}</p>", links.join(", "))
+}
+
 fn facts(outcome: &Outcome, page: &mut String) -> fmt::Result {
     let run = &outcome.run;
     let faces: Vec<&str> = run.faces.iter().map(|face| face_name(*face)).collect();
     let sandbox = if run.sandbox { "yes: bill, phone and clock were used" } else { "no: effects could not be seen" };
     let entries = [
         ("Target", run.target.clone()),
-        ("Its version", run.target_version.clone().unwrap_or_else(|| "not told".to_owned())),
+        ("Version of the target", run.target_version.clone().unwrap_or_else(|| "not told".to_owned())),
         ("Run by", run.by.clone()),
         ("When", run.started_at.replace('T', " ").replace('Z', " UTC")),
         ("Took", seconds(run.elapsed_ms)),

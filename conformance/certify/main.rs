@@ -1,0 +1,9 @@
+//! The certifier, certified: its data, what it says of targets, and what it finds.
+//!
+//! Invariant: every claim here is about `onbill certify` as others use it: its files, its library call, its reports.
+
+#![forbid(unsafe_code)]
+
+mod data;
+mod scripted;
+mod targets;
