@@ -9,4 +9,5 @@ mod house;
 mod config;
 mod cli;
 mod gateway;
+mod certify;
 mod ports;

@@ -91,9 +91,7 @@ async fn only_a_charge_that_is_success_can_be_refunded() {
 async fn a_refund_gives_prepaid_balance_and_the_days_limit_back() {
     let gateway = Running::sandbox();
     let demo = Partner::demo(&gateway);
-    for (condition, most, text) in
-        [("06", "200", "Insufficient funds"), ("07", "1000", "Over spending daily limit")]
-    {
+    for (condition, most, text) in [("06", "200", "Insufficient funds"), ("07", "1000", "Over spending daily limit")] {
         let (number, first) = (number(condition), id("c"));
         assert_eq!(demo.charge(&number, &first, json!({ "amount": most })).await.json()["status"], "Success");
         let refused = demo.charge(&number, &id("c"), json!({ "amount": "0.01" })).await.json();
