@@ -4,4 +4,5 @@
 //! rig.
 
 mod ephemeral;
-//csp
+mod csp;
+mod sandbox_bill;
