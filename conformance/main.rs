@@ -2,7 +2,11 @@
 //!
 //! Invariant: everything here goes through public interfaces only.
 
-#![allow(clippy::arithmetic_side_effects, reason = "an overflow in a test fails the test")]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "an overflow or a missing row in a test fails the test"
+)]
 
 mod arrows;
 mod house;

@@ -5,4 +5,5 @@
 
 mod ephemeral;
 mod csp;
+mod sandbox_bill;
 mod ledger;

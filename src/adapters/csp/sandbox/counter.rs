@@ -9,7 +9,8 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::bill::{Bill, BillError};
+use super::bill::Bill;
+use super::file::BillError;
 use crate::ports::Cause;
 
 /// Bookings that may wait. A caller beyond is sent away at once.
@@ -55,7 +56,7 @@ impl Counter {
             if queue.len() >= QUEUE_MAX {
                 return Err(CounterError::Busy);
             }
-            queue.push(Box::new(Work { work: Some(work), done: None, answer }));
+            queue.push(Box::new(Work { todo: Some(work), done: None, answer }));
             queue.len()
         };
         if place == 1 {
@@ -99,14 +100,15 @@ trait Errand: Send {
 }
 
 struct Work<T, W> {
-    work: Option<W>,
+    /// Taken when it is done.
+    todo: Option<W>,
     done: Option<T>,
     answer: oneshot::Sender<Result<T, CounterError>>,
 }
 
 impl<T: Send, W: FnOnce(&Bill) -> Result<T, BillError> + Send> Errand for Work<T, W> {
     fn run(&mut self, bill: &Bill) -> Result<(), BillError> {
-        if let Some(work) = self.work.take() {
+        if let Some(work) = self.todo.take() {
             self.done = Some(work(bill)?);
         }
         Ok(())

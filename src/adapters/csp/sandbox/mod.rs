@@ -8,6 +8,7 @@ mod script;
 mod subscriber;
 mod attempts;
 mod bill;
+mod file;
 mod counter;
 mod inbox;
 
@@ -25,7 +26,7 @@ use inbox::Inbox;
 use script::{OnCharge, Spending};
 use subscriber::Subscriber;
 
-pub use bill::BillError;
+pub use file::BillError;
 
 use crate::domain::account::{Account, Eligibility, Standing};
 use crate::domain::address::Msisdn;
