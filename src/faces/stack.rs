@@ -174,7 +174,7 @@ impl Guard {
 
     async fn answer(self, request: Request<Body>) -> Response<Body> {
         match self.0.pass(request).await {
-            Ok(response) => contractual(response),
+            Ok(response) => response,
             Err(error) => tonic::Status::from(error).into_http(),
         }
     }
@@ -199,6 +199,7 @@ impl Layers {
     async fn pass(&self, mut request: Request<Body>) -> Result<Response<Body>, ApiError> {
         let path = request.uri().path();
         if OPEN_PREFIXES.iter().any(|prefix| path.starts_with(prefix)) {
+            // Their statuses are those of their own protocols: NOT_FOUND is what health says of an unknown service.
             return Ok(self.serve(request).await);
         }
         if !self.methods.paths.contains(path) {
@@ -218,7 +219,7 @@ impl Layers {
         }
         request.extensions_mut().insert(caller);
         match tokio::time::timeout_at((deadline + DEADLINE_GRACE).into(), self.serve(request)).await {
-            Ok(response) => Ok(response),
+            Ok(response) => Ok(contractual(response)),
             Err(_elapsed) => Err(ApiError::new(ErrorCode::ServiceUnavailable).retry_after(super::grpc::RETRY_AFTER_S)),
         }
     }
