@@ -158,6 +158,7 @@ async fn live(
     }
 
     let admin_stop = CancellationToken::new();
+    let upkeep = tokio::spawn(workers::keep_metrics(metrics.clone(), stop.clone()));
     let admin = Admin { gateway: Arc::clone(&gateway), metrics, stop: stop.clone() };
     let admin = tokio::spawn(admin::serve(admin_listener, admin, admin_stop.clone()));
     let bounds = ReconcileBounds {
@@ -185,6 +186,7 @@ async fn live(
         tracing::error!("some transactions are left to reconciliation");
     }
     worker.await.unwrap_or_default();
+    upkeep.await.unwrap_or_default();
     admin_stop.cancel();
     match admin.await {
         Ok(ended) => Ok(ended?),
