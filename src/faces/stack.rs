@@ -230,13 +230,15 @@ impl Layers {
             .map_err(|_full| ApiError::new(ErrorCode::ServiceUnavailable).retry_after(super::grpc::RETRY_AFTER_S))?;
         let correlation = request.extensions_mut().remove::<CorrelationId>();
         let correlation = correlation.unwrap_or_else(|| self.gateway.secrets.fresh_correlation_id());
-        let deadline = Instant::now() + time_allowed(request.headers(), &self.bounds);
+        let now = Instant::now();
+        let deadline = now.checked_add(time_allowed(request.headers(), &self.bounds)).unwrap_or(now);
         let caller = Caller { partner, correlation, deadline };
         if let Some(findings) = request.extensions_mut().remove::<Findings>() {
             return Err(self.shape(request, &findings, &caller).await);
         }
+        let caller_time = caller.time_left();
         request.extensions_mut().insert(caller);
-        match tokio::time::timeout_at((deadline + DEADLINE_GRACE).into(), self.serve(request)).await {
+        match tokio::time::timeout(caller_time.saturating_add(DEADLINE_GRACE), self.serve(request)).await {
             Ok(response) => Ok(contractual(response)),
             Err(_elapsed) => Err(ApiError::new(ErrorCode::ServiceUnavailable).retry_after(super::grpc::RETRY_AFTER_S)),
         }
@@ -307,7 +309,7 @@ fn contractual(response: Response<Body>) -> Response<Body> {
     let Some(status) = response.extensions().get::<tonic::Status>() else {
         return response;
     };
-    let ours = std::error::Error::source(status).is_some_and(|source| source.is::<ApiError>());
+    let ours = std::error::Error::source(status).is_some_and(<dyn std::error::Error>::is::<ApiError>);
     if ours || status.code() == tonic::Code::Ok {
         return response;
     }

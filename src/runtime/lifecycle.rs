@@ -210,7 +210,7 @@ fn serve_bounds(config: &Config) -> serve::Bounds {
 /// Builds the faces around a gateway.
 fn front(config: &Config, wired: Wired) -> Result<(Front, Health), LifeError> {
     let Wired { gateway, sandbox } = wired;
-    let services = grpc::services(&gateway, sandbox)?;
+    let services = grpc::services(&gateway, sandbox.as_ref())?;
     let keys = Keys::new(config.partner_keys.clone(), &gateway.directory);
     let milliseconds = |count: u32| Duration::from_millis(u64::from(count));
     let bounds = stack::Bounds {
