@@ -4,6 +4,7 @@
 //! one. Nothing here sleeps, reaches a network outside this machine, or is ignored.
 
 #![forbid(unsafe_code)]
+#![allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails")]
 
 #[cfg(test)]
 mod ports;
