@@ -3,5 +3,7 @@
 //! Invariant: every claim here is about `onbill certify` as others use it: its files, its library call, its reports.
 
 mod data;
+mod flawed;
 mod scripted;
+mod shared;
 mod targets;
