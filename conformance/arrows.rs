@@ -127,7 +127,7 @@ fn top_level_names(braces: &str) -> Vec<String> {
 fn family_of(path: &str) -> String {
     let parts: Vec<&str> = path.split('/').collect();
     match parts.as_slice() {
-        ["src", "adapters", "csp", operator, ..] if !operator.ends_with(".rs") => format!("csp/{operator}"),
+        ["src", "adapters", "csp", operator, ..] if !operator.contains('.') => format!("csp/{operator}"),
         ["src", "adapters", port, ..] => port.trim_end_matches(".rs").to_owned(),
         _ => String::new(),
     }

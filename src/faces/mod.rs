@@ -5,6 +5,7 @@
 
 pub mod stack;
 pub mod auth;
+pub mod measures;
 pub mod grpc;
 pub mod wire;
 pub mod json;

@@ -4,7 +4,7 @@
 //! 1. correlation: first, so that every answer and every log line has the id, refusals too;
 //! 2. face: gRPC goes straight on, everything else is transcoded and then goes the same way.
 //!
-//! [`Guard`], once for each call of either face:
+//! [`Guard`], once for each call of either face, which it counts:
 //! 1. path: what is not there is told without a key, so that a typo is not taken for a wrong key;
 //! 2. authentication: nobody learns anything of a method, or makes it read a body, without a key;
 //! 3. load: a bounded number of calls at a time, and the rest are turned away before they cost anything;
@@ -35,6 +35,7 @@ use tracing::Instrument;
 use super::auth::Keys;
 use super::json::JsonFace;
 use super::json::findings::Findings;
+use super::measures::Measures;
 use super::status::ApiError;
 use super::wire;
 use crate::domain::catalogue::{ErrorCode, Violation};
@@ -124,6 +125,7 @@ struct Layers {
     bounds: Bounds,
     calls: Arc<Semaphore>,
     methods: Methods,
+    measures: Measures,
     routes: Routes,
 }
 
@@ -163,7 +165,8 @@ impl Guard {
     ) -> Result<Self, prost_reflect::DescriptorError> {
         let methods = Methods::of(descriptors, services)?;
         let calls = Arc::new(Semaphore::new(bounds.calls_in_flight_max));
-        Ok(Self(Arc::new(Layers { gateway, keys, bounds, calls, methods, routes })))
+        let measures = Measures::new(methods.paths.iter());
+        Ok(Self(Arc::new(Layers { gateway, keys, bounds, calls, methods, measures, routes })))
     }
 
     /// The guard as a service, for the transcoder to call.
@@ -173,8 +176,17 @@ impl Guard {
     }
 
     async fn answer(self, request: Request<Body>) -> Response<Body> {
-        match self.0.pass(request).await {
-            Ok(response) => contractual(response),
+        let (path, started) = (request.uri().path().to_owned(), Instant::now());
+        let passed = self.0.pass(request).await;
+        let failed = match &passed {
+            Ok(response) => {
+                response.extensions().get::<tonic::Status>().map(|status| ApiError::from_status(status).code)
+            }
+            Err(error) => Some(error.code),
+        };
+        self.0.measures.ended(&path, failed, started.elapsed());
+        match passed {
+            Ok(response) => response,
             Err(error) => tonic::Status::from(error).into_http(),
         }
     }
@@ -199,7 +211,14 @@ impl Layers {
     async fn pass(&self, mut request: Request<Body>) -> Result<Response<Body>, ApiError> {
         let path = request.uri().path();
         if OPEN_PREFIXES.iter().any(|prefix| path.starts_with(prefix)) {
-            return Ok(self.serve(request).await);
+            let response = self.serve(request).await;
+            // Their statuses are their own protocols' (NOT_FOUND of a health check, say); only a method that is not
+            // there is the contract's to tell.
+            let status = tonic::Status::from_header_map(response.headers());
+            return match status.map(|status| status.code()) {
+                Some(tonic::Code::Unimplemented) => Err(ApiError::new(ErrorCode::NotFound)),
+                Some(_) | None => Ok(response),
+            };
         }
         if !self.methods.paths.contains(path) {
             return Err(ApiError::new(ErrorCode::NotFound));
@@ -211,14 +230,16 @@ impl Layers {
             .map_err(|_full| ApiError::new(ErrorCode::ServiceUnavailable).retry_after(super::grpc::RETRY_AFTER_S))?;
         let correlation = request.extensions_mut().remove::<CorrelationId>();
         let correlation = correlation.unwrap_or_else(|| self.gateway.secrets.fresh_correlation_id());
-        let deadline = Instant::now() + time_allowed(request.headers(), &self.bounds);
+        let now = Instant::now();
+        let deadline = now.checked_add(time_allowed(request.headers(), &self.bounds)).unwrap_or(now);
         let caller = Caller { partner, correlation, deadline };
         if let Some(findings) = request.extensions_mut().remove::<Findings>() {
             return Err(self.shape(request, &findings, &caller).await);
         }
+        let caller_time = caller.time_left();
         request.extensions_mut().insert(caller);
-        match tokio::time::timeout_at((deadline + DEADLINE_GRACE).into(), self.serve(request)).await {
-            Ok(response) => Ok(response),
+        match tokio::time::timeout(caller_time.saturating_add(DEADLINE_GRACE), self.serve(request)).await {
+            Ok(response) => Ok(contractual(response)),
             Err(_elapsed) => Err(ApiError::new(ErrorCode::ServiceUnavailable).retry_after(super::grpc::RETRY_AFTER_S)),
         }
     }
@@ -288,7 +309,7 @@ fn contractual(response: Response<Body>) -> Response<Body> {
     let Some(status) = response.extensions().get::<tonic::Status>() else {
         return response;
     };
-    let ours = std::error::Error::source(status).is_some_and(|source| source.is::<ApiError>());
+    let ours = std::error::Error::source(status).is_some_and(<dyn std::error::Error>::is::<ApiError>);
     if ours || status.code() == tonic::Code::Ok {
         return response;
     }

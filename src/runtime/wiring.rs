@@ -65,9 +65,10 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
     let ledger = Arc::new(SqliteLedger::open(data_dir)?);
     let key_file: PathBuf = config.keys.master_key_file.clone().unwrap_or_else(|| data_dir.join(MASTER_KEY_FILE));
     let secrets = Arc::new(SystemSecrets::open(&key_file)?);
-    let movable = match config.sandbox.enabled {
-        true => Some(Arc::new(MovableSystemClock::open(&data_dir.join(CLOCK_FILE))?)),
-        false => None,
+    let movable = if config.sandbox.enabled {
+        Some(Arc::new(MovableSystemClock::open(&data_dir.join(CLOCK_FILE))?))
+    } else {
+        None
     };
     let clock: Arc<dyn Clock> = match &movable {
         Some(clock) => Arc::<MovableSystemClock>::clone(clock),

@@ -126,3 +126,6 @@ impl Ledger for SqliteLedger {
         self.writer.probe().await
     }
 }
+
+#[cfg(test)]
+mod tests;
