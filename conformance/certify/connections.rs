@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use super::shared::sandbox;
 
 /// What a connection may carry back before it is cut, in turn.
-const BYTES: [usize; 5] = [1_500, 12_000, 5_000, 30_000, 9_000];
+const BYTES: [usize; 5] = [1_500, 4_000, 2_500, 9_000, 3_000];
 const DELAY: Duration = Duration::from_millis(8);
 
 async fn listener() -> (TcpListener, SocketAddr) {

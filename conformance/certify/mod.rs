@@ -5,6 +5,7 @@
 mod company;
 mod connections;
 mod data;
+mod elsewhere;
 mod flawed;
 mod scripted;
 mod shared;

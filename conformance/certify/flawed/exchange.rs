@@ -89,6 +89,11 @@ impl Asked {
         self.rpc == rpc
     }
 
+    /// Whether it asks for what only a sandbox has.
+    pub fn is_sandbox(&self) -> bool {
+        self.path.contains("/sandbox/") || self.path.contains("SandboxService")
+    }
+
     /// A field, or nothing where it is absent.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
@@ -199,7 +204,11 @@ impl Reply {
         if let Some(correlation) = asked.headers.get("x-correlation-id") {
             headers.insert("x-correlation-id", correlation.clone());
         }
-        let said = [("extTransactionId", asked.text("extTransactionId")), ("status", "Success"), ("description", "Charge success")];
+        let said = [
+            ("extTransactionId", asked.text("extTransactionId")),
+            ("status", "Success"),
+            ("description", "Charge success"),
+        ];
         let charged = asked.is("CreateTransaction");
         if asked.is_grpc() {
             headers.insert("content-type", HeaderValue::from_static("application/grpc"));

@@ -382,7 +382,9 @@ impl Disturbance {
     pub const fn text(self) -> &'static str {
         match self {
             Self::Crowded => "more messages came than were due, perhaps of another run on the same number",
-            Self::NotConfirmed => "a charge or refund was not confirmed, perhaps since another run moved the sandbox clock",
+            Self::NotConfirmed => {
+                "a charge or refund was not confirmed, perhaps since another run moved the sandbox clock"
+            }
             Self::PinReplaced => "another PIN was sent to the same number, by another run",
             Self::ClockMoved => "the sandbox clock was moved by another run",
         }
