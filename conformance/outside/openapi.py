@@ -17,7 +17,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from claims import ADDRESS, KEY, claim, run_claims, same
 
-EXAMPLES = os.environ.get("ONBILL_OUTSIDE_EXAMPLES", "150")
+EXAMPLES = os.environ.get("ONBILL_OUTSIDE_EXAMPLES", "100")
 SEED = os.environ.get("ONBILL_OUTSIDE_SEED", "1")
 
 

@@ -26,6 +26,9 @@ const DRAIN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long a body may take to arrive. It is before the deadline of the request, which starts with the RPC.
 pub(super) const BODY_WAIT: Duration = Duration::from_secs(30);
 
+/// How long a body that nobody needs is waited for, so that the answer is not held up by it.
+const DISCARD_WAIT: Duration = Duration::from_secs(1);
+
 /// The body did not arrive in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooSlow;
@@ -40,6 +43,28 @@ where
     B: http_body::Body<Data = Bytes>,
 {
     tokio::time::timeout(wait, collect(headers, body)).await.map_err(|_| TooSlow)
+}
+
+/// Reads a body that nobody needs and throws it away, within bounds: a caller that is answered while it still sends may
+/// take the end of its stream for a failure (RFC 9113 section 8.1). One that asks before it sends is not told to.
+pub(super) async fn discard<B>(headers: &HeaderMap, body: B)
+where
+    B: http_body::Body<Data = Bytes>,
+{
+    if body.is_end_stream() || headers.contains_key(EXPECT) {
+        return;
+    }
+    let read = async {
+        let (mut body, mut length) = (pin!(body), 0_usize);
+        while let Some(Ok(frame)) = body.frame().await {
+            length = length.saturating_add(frame.data_ref().map_or(0, Bytes::len));
+            if length > DRAIN_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    // Late or whole makes no difference: the answer is the same.
+    let _late = tokio::time::timeout(DISCARD_WAIT, read).await;
 }
 
 async fn collect<B>(headers: &HeaderMap, body: B) -> Result<Bytes, &'static str>
@@ -200,6 +225,30 @@ mod tests {
             let expected = if plain { Ok(2) } else { Err(reason::BODY_JSON) };
             assert_eq!(read.map(|body| body.map(|bytes| bytes.len())), Ok(expected), "{coding}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_nobody_needs_is_not_waited_for_beyond_its_bound() {
+        struct Silent;
+        impl http_body::Body for Silent {
+            type Data = Bytes;
+            type Error = std::convert::Infallible;
+
+            fn poll_frame(
+                self: std::pin::Pin<&mut Self>,
+                _context: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+                std::task::Poll::Pending
+            }
+        }
+        let waited = |headers: HeaderMap| async move {
+            let started = tokio::time::Instant::now();
+            discard(&headers, Silent).await;
+            started.elapsed()
+        };
+        assert_eq!(waited(HeaderMap::new()).await, DISCARD_WAIT);
+        let asks = HeaderMap::from_iter([(EXPECT, HeaderValue::from_static("100-continue"))]);
+        assert_eq!(waited(asks).await, Duration::ZERO);
     }
 
     #[test]
