@@ -218,7 +218,7 @@ pub const FLAWS: &[Flaw] = &[
                     details.set_bad_request(violations);
                 }
                 details
-            })
+            });
         })],
     ),
     flaw(
@@ -234,11 +234,11 @@ pub const FLAWS: &[Flaw] = &[
         "",
         "2-7,9,11-12,16-18,21-23,25,27-28",
         &[Grpc(|_, it| {
-            it.inform(|_, domain, _| *domain = "gateway.example".to_owned());
+            it.inform(|_, domain, _| "gateway.example".clone_into(domain));
         })],
     ),
     flaw(
-        "gRPC: no literal code in the metadata",
+        "gRPC: another word for the literal code",
         "",
         "5",
         &[Grpc(|_, it| {
@@ -257,7 +257,7 @@ pub const FLAWS: &[Flaw] = &[
             it.detail(|details| {
                 let info = details.error_info().expect("ErrorInfo").clone();
                 tonic_types::ErrorDetails::with_error_info(info.reason, info.domain, info.metadata)
-            })
+            });
         })],
     ),
     flaw(
@@ -267,7 +267,7 @@ pub const FLAWS: &[Flaw] = &[
         &[Grpc(|_, it| {
             it.violate(|violation| {
                 violation.field = violation.field.replace("reference_id", "referenceId");
-            })
+            });
         })],
     ),
     flaw(
@@ -277,7 +277,7 @@ pub const FLAWS: &[Flaw] = &[
         &[Grpc(|_, it| {
             it.violate(|violation| {
                 violation.reason = violation.reason.to_lowercase().replace('_', "-");
-            })
+            });
         })],
     ),
     flaw(
