@@ -29,7 +29,7 @@ const SPAN: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() {
-    let directory = tempfile::tempdir_in(".").expect("a directory on the disk to be measured");
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory on the disk of the build");
     let ledger = Arc::new(SqliteLedger::open(directory.path()).expect("it opens"));
     let numbers = Arc::new(AtomicU64::new(0));
     for in_flight in [1, 16, 128] {

@@ -96,7 +96,8 @@ impl Front {
         let correlation =
             sent.and_then(CorrelationId::parse).unwrap_or_else(|| self.gateway.secrets.fresh_correlation_id());
         let echoed = HeaderValue::from_str(correlation.as_str()).ok();
-        let span = tracing::info_span!("request", correlation = correlation.as_str());
+        let trace = trace_id(request.headers());
+        let span = tracing::info_span!("request", correlation = correlation.as_str(), trace);
         request.extensions_mut().insert(correlation);
         let mut response = if is_grpc(request.headers()) {
             self.guard.clone().answer(request.map(Body::new)).instrument(span).await
@@ -108,6 +109,15 @@ impl Front {
         }
         response
     }
+}
+
+/// The trace that a request is part of: W3C `traceparent`, else B3. Only what has the form of a trace id is logged.
+fn trace_id(headers: &HeaderMap) -> Option<&str> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let w3c = text("traceparent").and_then(|parent| parent.split('-').nth(1));
+    let id = w3c.or_else(|| text("x-b3-traceid"))?;
+    let well_formed = [16, 32].contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    well_formed.then_some(id)
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
@@ -326,6 +336,23 @@ mod tests {
         deadline_max: Duration::from_secs(30),
         calls_in_flight_max: 1,
     };
+
+    #[test]
+    fn a_trace_id_is_taken_from_w3c_then_from_b3_and_only_if_it_is_one() {
+        let w3c = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        for (headers, expected) in [
+            (vec![("traceparent", w3c)], Some(id)),
+            (vec![("x-b3-traceid", "463ac35c9f6413ad")], Some("463ac35c9f6413ad")),
+            (vec![("traceparent", w3c), ("x-b3-traceid", "463ac35c9f6413ad")], Some(id)),
+            (vec![("traceparent", "00-forged line-00-01")], None),
+            (vec![], None),
+        ] {
+            let sent =
+                headers.iter().map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")));
+            assert_eq!(trace_id(&sent.collect()), expected, "{headers:?}");
+        }
+    }
 
     #[test]
     fn deadlines_are_read_on_both_faces_and_kept_between_the_bounds() {

@@ -1,7 +1,7 @@
 //! The wiring: which adapter stands behind which port. The one place that sees both.
 //!
 //! Invariant: what a configuration names is built here or the start stops with what is wrong; no flow and no face knows
-//! which store or operator it speaks to. A new operator is a folder of `adapters/csp` and an arm of [`csp`].
+//! which store or operator it speaks to. A new operator is a folder of `adapters/csp` and an arm of `csp` below.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -34,7 +34,7 @@ pub(super) fn commit(connection: &mut Connection, units: &[UnitOfWork]) -> Outco
 }
 
 /// Proves that a unit of work could be committed now, by writing as much and giving it back.
-pub(super) fn probe(connection: &mut Connection) -> Result<(), LedgerUnavailable> {
+pub(super) fn probe(connection: &Connection) -> Result<(), LedgerUnavailable> {
     statements::fill_probe(connection).and_then(|()| statements::clear_probe(connection)).map_err(unavailable)
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, mpsc};
 
 use rusqlite::ffi;
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 
 use super::writer::{BATCH_LENGTH_MAX, QUEUE_LENGTH_MAX};
 use super::*;
@@ -19,17 +20,25 @@ fn charge(number: usize) -> UnitOfWork {
     UnitOfWork::of(samples::charge(&format!("c{number}"), "10"), Expected::Absent)
 }
 
-/// Keeps the writer busy until the sender is dropped or sends.
+/// Keeps the writer busy until the sender is dropped.
 async fn hold_up(ledger: &SqliteLedger) -> mpsc::Sender<()> {
-    let (go_on, wait) = mpsc::channel();
-    ledger
-        .writer
-        .run(move |_| {
-            // Dropping the sender is a word as good as any.
-            let _ = wait.recv();
-        })
-        .await;
+    let (go_on, wait) = mpsc::channel::<()>();
+    let (begun, has_begun) = oneshot::channel();
+    let act = move |_: &mut Connection| {
+        // Whichever side is dropped: the test goes on, or has ended.
+        let _ = begun.send(());
+        let _ = wait.recv();
+    };
+    ledger.writer.run(act).await;
+    has_begun.await.expect("the writer works");
     go_on
+}
+
+/// Lets others run until so many jobs wait for the writer.
+async fn until_waiting(ledger: &SqliteLedger, jobs: usize) {
+    while ledger.writer.waiting() < jobs {
+        tokio::task::yield_now().await;
+    }
 }
 
 type Committed = Result<Commit, LedgerUnavailable>;
@@ -37,6 +46,7 @@ type Committed = Result<Commit, LedgerUnavailable>;
 /// Queues units while the writer is held up, and answers what became of them.
 async fn queued(ledger: &Arc<SqliteLedger>, units: Vec<UnitOfWork>) -> Vec<Committed> {
     let go_on = hold_up(ledger).await;
+    let jobs = units.len().min(QUEUE_LENGTH_MAX);
     let tasks: Vec<_> = units
         .into_iter()
         .map(|unit| {
@@ -44,8 +54,7 @@ async fn queued(ledger: &Arc<SqliteLedger>, units: Vec<UnitOfWork>) -> Vec<Commi
             tokio::spawn(async move { ledger.commit(unit).await })
         })
         .collect();
-    // On one thread all of them run up to the queue before this goes on.
-    tokio::task::yield_now().await;
+    until_waiting(ledger, jobs).await;
     drop(go_on);
     let mut answers = Vec::new();
     for task in tasks {
@@ -137,7 +146,7 @@ async fn a_writer_that_dies_leaves_nobody_waiting() {
         let ledger = Arc::clone(&ledger);
         tokio::spawn(async move { ledger.commit(charge(2)).await })
     };
-    tokio::task::yield_now().await;
+    until_waiting(&ledger, 2).await;
     drop(go_on);
     assert!(waiting.await.expect("no panic").is_err());
     assert!(ledger.commit(charge(3)).await.is_err());

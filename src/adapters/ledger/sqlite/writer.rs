@@ -87,6 +87,12 @@ impl Writer {
         assert!(queue.send(Job::Run(Box::new(act))).await.is_ok(), "the writer works");
     }
 
+    /// Jobs that wait in the queue.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.max_capacity().saturating_sub(queue.capacity()))
+    }
+
     pub(super) fn figures(&self) -> Figures {
         Figures {
             units: self.counters.units.load(Ordering::Relaxed),
