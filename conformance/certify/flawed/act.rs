@@ -61,10 +61,8 @@ impl Act {
                 let seen = Seen { code: reply.code(asked), replay: reply.is_replay() };
                 besides(upstream, what(asked, &seen)).await;
             }
-            Self::Pardon(which) => {
-                if reply.code(asked).is_some_and(|code| which(asked, &code)) {
-                    *reply = Reply::success(asked);
-                }
+            Self::Pardon(which) if reply.code(asked).is_some_and(|code| which(asked, &code)) => {
+                *reply = Reply::success(asked);
             }
             Self::Json(change) if !asked.is_grpc() => change(asked, reply),
             Self::Text(change) if !asked.is_grpc() => {

@@ -15,8 +15,9 @@ use onbill::commands::certify::verdict::CaseResult;
 use onbill::commands::certify::{Face, Options, Outcome, Silent, Verdict, certify, select};
 
 use self::proxy::{Upstream, serve};
-use self::table::{FLAWS, Flaw};
+use self::table::{FLAWS, Flaw, NO_EXPIRY};
 use super::shared::sandbox;
+use crate::gateway::process::Running;
 
 /// Flawed gateways that are certified at a time.
 const AT_A_TIME: usize = 4;
@@ -33,7 +34,7 @@ fn found(outcome: &Outcome, face: Face) -> String {
     }
 }
 
-async fn surprise(flaw: &'static Flaw, upstream: Upstream) -> Option<String> {
+async fn surprise(flaw: &Flaw, upstream: Upstream) -> Option<String> {
     let target = serve(upstream, Arc::from(flaw.acts)).await;
     let outcome = certify(Options::new(target, "demo-key"), Arc::new(Silent)).await.expect("a run");
     let (json, grpc) = (found(&outcome, Face::Json), found(&outcome, Face::Grpc));
@@ -63,4 +64,10 @@ async fn each_flaw_is_caught_by_exactly_the_cases_that_are_about_it() {
     let surprises: Vec<_> = futures_util::stream::iter(runs).buffer_unordered(AT_A_TIME).collect().await;
     let surprises: Vec<String> = surprises.into_iter().flatten().collect();
     assert!(surprises.is_empty(), "{}", surprises.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pin_that_does_not_expire_is_caught_by_its_case() {
+    let gateway = Running::sandbox();
+    assert_eq!(surprise(&NO_EXPIRY, Upstream::at(gateway.authority())).await, None);
 }

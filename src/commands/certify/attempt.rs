@@ -359,7 +359,7 @@ struct Exchange<'b> {
 pub enum Disturbance {
     /// More messages came than were due.
     Crowded,
-    /// A charge or refund that should have succeeded was not confirmed: a clock that is moved meanwhile cuts it short.
+    /// A charge or refund was not confirmed, or not yet: a clock that is moved meanwhile cuts it short.
     NotConfirmed,
     /// Somebody asked for another PIN for the same number.
     PinReplaced,
@@ -395,12 +395,10 @@ fn needs(missing: &Missing) -> Stop {
     Stop::Needs(format!("needs a value for {{{}}}", missing.0))
 }
 
-/// Whether a transaction that should have succeeded has not, or not yet.
+/// Whether a transaction has not come to its end, or to another: where the cases look, only a moved clock does that.
 fn is_unconfirmed(step: &StepRecord) -> bool {
     step.differences.iter().any(|difference| {
-        let Difference { at, expected, actual } = difference;
-        let other = ["\"Failure\"", "\"Pending\""].contains(&actual.as_str());
-        at == "body.status" && expected == "\"Success\"" && other
+        difference.at == "body.status" && ["\"Failure\"", "\"Pending\""].contains(&difference.actual.as_str())
     })
 }
 
