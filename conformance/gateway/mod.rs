@@ -15,5 +15,6 @@ mod lists;
 mod bad_input;
 mod isolation;
 mod currencies;
-mod grpc;
+pub mod grpc;
+mod watch;
 mod life;

@@ -217,6 +217,9 @@ impl Layers {
             return Err(self.shape(request, &findings, &caller).await);
         }
         request.extensions_mut().insert(caller);
+        if let Some(named) = named_deadline(request.headers(), &self.bounds) {
+            request.extensions_mut().insert(named);
+        }
         match tokio::time::timeout_at((deadline + DEADLINE_GRACE).into(), self.serve(request)).await {
             Ok(response) => Ok(response),
             Err(_elapsed) => Err(ApiError::new(ErrorCode::ServiceUnavailable).retry_after(super::grpc::RETRY_AFTER_S)),
@@ -253,6 +256,17 @@ impl Layers {
         listed.sort_by_key(|violation| position(violation).unwrap_or(usize::MAX));
         ApiError::invalid(listed)
     }
+}
+
+/// The deadline that a gRPC caller has named. Calls with one answer have one anyway; a stream has none unless it is
+/// named, and the upper bound is not for it.
+#[derive(Debug, Clone, Copy)]
+pub struct NamedDeadline(pub Instant);
+
+fn named_deadline(headers: &HeaderMap, bounds: &Bounds) -> Option<NamedDeadline> {
+    let text = headers.get(GRPC_TIMEOUT_HEADER).and_then(|value| value.to_str().ok());
+    let asked = text.and_then(grpc_timeout)?.max(bounds.deadline_min).saturating_sub(ANSWER_MARGIN);
+    Instant::now().checked_add(asked).map(NamedDeadline)
 }
 
 /// How long a call may take: what its caller allows, between the bounds, less the time that the answer travels.

@@ -148,7 +148,10 @@ pub(super) async fn conclude(
         }
         let settled = unit.transaction.clone();
         match gateway.ledger.commit(unit).await? {
-            Commit::Done { version } => return Ok(Transaction { version, ..settled }),
+            Commit::Done { version } => {
+                gateway.announce(&settled);
+                return Ok(Transaction { version, ..settled });
+            }
             Commit::Conflict => match gateway.ledger.recall(&current.key).await? {
                 Some(newer) => current = newer,
                 None => return Ok(current),

@@ -14,7 +14,7 @@ use crate::domain::directory::{CspProfile, Directory, Partner};
 use crate::domain::event::Delivery;
 use crate::domain::ids::{CorrelationId, CspId, InstanceId};
 use crate::domain::transaction::settle::Moment;
-use crate::domain::transaction::{Lease, Refusal};
+use crate::domain::transaction::{Lease, Refusal, Transaction};
 use crate::ports::Cause;
 use crate::ports::clock::Clock;
 use crate::ports::csp::{CallContext, Csp, CspError};
@@ -30,6 +30,7 @@ pub mod reconcile;
 pub mod account;
 pub mod pin;
 pub mod transactions;
+pub mod watch;
 pub mod notify;
 pub mod sandbox;
 
@@ -51,6 +52,8 @@ pub struct Gateway {
     pub instance: InstanceId,
     /// Bounds of the stories.
     pub bounds: Bounds,
+    /// Who watches which transaction.
+    pub watchers: watch::Watchers,
     /// Work that goes on whether or not its caller still waits. A shutdown waits for it.
     pub tasks: TaskTracker,
 }
@@ -146,6 +149,11 @@ impl Gateway {
         let length = SignedDuration::from_secs(i64::from(self.bounds.lease_s));
         let until = self.clock.now().checked_add(length).unwrap_or(crate::domain::Time::MAX);
         Lease { owner: self.instance.clone(), until }
+    }
+
+    /// Tells whoever waits for it that a record was committed.
+    fn announce(&self, record: &Transaction) {
+        self.watchers.announce(&record.key);
     }
 
     /// What settling needs beside record and answer.

@@ -82,7 +82,10 @@ async fn one(
 async fn commit(gateway: &Gateway, unit: UnitOfWork) -> Result<Option<Transaction>, LedgerUnavailable> {
     let next = unit.transaction.clone();
     match gateway.ledger.commit(unit).await? {
-        Commit::Done { version } => Ok(Some(Transaction { version, ..next })),
+        Commit::Done { version } => {
+            gateway.announce(&next);
+            Ok(Some(Transaction { version, ..next }))
+        }
         Commit::Conflict => Ok(None),
     }
 }

@@ -174,6 +174,7 @@ async fn live(
     tracing::info!("stopping: no new connections, answering what is under way");
     health.shut_down().await;
     stop.cancel();
+    gateway.watchers.close();
     let in_time = server.await.unwrap_or(false);
     if !in_time {
         tracing::warn!("some connections were still open at the end of server.drain_s");

@@ -20,6 +20,7 @@ use crate::adapters::secrets::{SecretsError, SystemSecrets};
 use crate::domain::directory::CspProfile;
 use crate::domain::ids::{CspId, InstanceId};
 use crate::flows::sandbox::Sandbox;
+use crate::flows::watch::Watchers;
 use crate::flows::{Bounds, Gateway};
 use crate::ports::clock::{Clock, MovableClock};
 use crate::ports::csp::Csp;
@@ -94,6 +95,7 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
             attempts_max: config.charge.attempts_max,
             retry_pause_ms: config.charge.retry_pause_ms,
         },
+        watchers: Watchers::default(),
         tasks: TaskTracker::new(),
     });
     let sandbox = movable.map(|clock| {
