@@ -18,3 +18,5 @@ mod currencies;
 pub mod grpc;
 mod watch;
 mod life;
+mod endpoint;
+mod events;

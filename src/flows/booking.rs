@@ -141,7 +141,7 @@ pub(super) async fn conclude(
         let Some(profile) = gateway.directory.csp(&current.account.csp) else {
             return Ok(current);
         };
-        let unit = settle::by_answer(&current, heard, profile, &gateway.moment());
+        let unit = settle::by_answer(&current, heard, profile, &gateway.moment(&current.key.partner));
         if unit.transaction.state == current.state || !current.state.may_become(unit.transaction.state) {
             // Somebody else has settled or asked meanwhile, and what was heard here adds nothing.
             return Ok(current);

@@ -67,7 +67,7 @@ async fn one(
         return Ok(taken);
     };
     let learnt = ask(gateway, &taken, profile.recovery, correlation, time_left).await;
-    let unit = settle::by_inquiry(&taken, &learnt, &profile, &gateway.moment());
+    let unit = settle::by_inquiry(&taken, &learnt, &profile, &gateway.moment(&taken.key.partner));
     let settled = unit.transaction.state;
     let concluded = match commit(gateway, unit).await? {
         Some(concluded) => concluded,

@@ -28,7 +28,7 @@ const RETRY_AFTER_S: u32 = 1;
 /// How often the record is looked at, for changes that another gateway has made.
 const LOOK: Duration = Duration::from_secs(1);
 /// Longest life of a watcher: an outcome that takes longer needs a person, and callers come back by themselves.
-const LIFE_MAX: Duration = Duration::from_secs(3600);
+const LIFE_MAX: Duration = Duration::from_hours(1);
 
 /// Who watches what in this gateway.
 #[derive(Debug, Default)]

@@ -165,6 +165,7 @@ async fn live(
         rows_max: config.reconcile.batch_max,
     };
     let worker = tokio::spawn(workers::reconcile(Arc::clone(&gateway), bounds, stop.clone()));
+    let deliveries = tokio::spawn(workers::deliver(Arc::clone(&gateway), stop.clone()));
     let server = tokio::spawn(serve::serve(listener, front, serve_bounds(config), stop.clone()));
 
     tokio::select! {
@@ -186,6 +187,7 @@ async fn live(
         tracing::error!("some transactions are left to reconciliation");
     }
     worker.await.unwrap_or_default();
+    deliveries.await.unwrap_or_default();
     admin_stop.cancel();
     match admin.await {
         Ok(ended) => Ok(ended?),

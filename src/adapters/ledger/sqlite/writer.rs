@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::batch;
 use super::error::{OpenError, Stopped};
+use super::outbox;
 use crate::domain::transaction::UnitOfWork;
 use crate::ports::ledger::{Commit, LedgerUnavailable};
 
@@ -28,6 +29,8 @@ type Answer<T> = oneshot::Sender<Result<T, LedgerUnavailable>>;
 enum Job {
     /// A unit of work.
     Commit(Box<UnitOfWork>, Answer<Commit>),
+    /// Something of the outbox.
+    Outbox(outbox::Write, Answer<outbox::Written>),
     /// Whether a unit could be committed.
     Probe(Answer<()>),
     /// Whatever a test does to the writer's connection.
@@ -75,6 +78,11 @@ impl Writer {
         self.ask(|answer| Job::Commit(Box::new(unit), answer)).await
     }
 
+    /// Writes to the outbox; answers after it is durable.
+    pub(super) async fn outbox(&self, write: outbox::Write) -> Result<outbox::Written, LedgerUnavailable> {
+        self.ask(|answer| Job::Outbox(write, answer)).await
+    }
+
     /// Whether a unit could be committed.
     pub(super) async fn probe(&self) -> Result<(), LedgerUnavailable> {
         self.ask(Job::Probe).await
@@ -120,11 +128,16 @@ fn work(connection: &mut Connection, jobs: Vec<Job>, counters: &Counters) {
     let mut units = Vec::with_capacity(jobs.len());
     let mut answers = Vec::with_capacity(jobs.len());
     let mut probes = Vec::new();
+    let (mut writes, mut writers) = (Vec::new(), Vec::new());
     for job in jobs {
         match job {
             Job::Commit(unit, answer) => {
                 units.push(*unit);
                 answers.push(answer);
+            }
+            Job::Outbox(write, answer) => {
+                writes.push(write);
+                writers.push(answer);
             }
             Job::Probe(answer) => probes.push(answer),
             #[cfg(test)]
@@ -138,6 +151,11 @@ fn work(connection: &mut Connection, jobs: Vec<Job>, counters: &Counters) {
         for (answer, outcome) in answers.into_iter().zip(outcomes) {
             // Whoever hung up finds the outcome in the ledger.
             let _ = answer.send(outcome);
+        }
+    }
+    if !writes.is_empty() {
+        for (answer, written) in writers.into_iter().zip(outbox::commit(connection, writes)) {
+            let _ = answer.send(written);
         }
     }
     if !probes.is_empty() {
