@@ -20,3 +20,4 @@ mod watch;
 mod life;
 mod endpoint;
 mod events;
+mod dead_letters;

@@ -32,27 +32,28 @@ const SCHEME: &str = "v1";
 pub const RETRY_PAUSES_S: [u32; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
 /// Most seconds that a `Retry-After` may put an attempt off.
 const RETRY_AFTER_MAX_S: i64 = 86_400;
-/// The pause is lengthened by up to this part of it, so that a thousand events do not come back at once.
-const SPREAD: i64 = 10;
 /// Most characters of a note on a failed attempt.
 const NOTE_LENGTH_MAX: usize = 256;
 
 /// A secret that an endpoint and the gateway share.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SigningSecret(Vec<u8>);
+#[derive(Clone)]
+pub struct SigningSecret(Hmac<Sha256>);
 
 impl SigningSecret {
     /// Reads `whsec_` and 24 to 64 bytes in base64.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = STANDARD.decode(text.strip_prefix(SECRET_PREFIX)?).ok()?;
-        (SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&bytes.len()).then_some(Self(bytes))
+        if !(SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&bytes.len()) {
+            return None;
+        }
+        Hmac::new_from_slice(&bytes).ok().map(Self)
     }
 
     /// The signature of a message: `v1,` and the HMAC-SHA256 of id, time and body in base64.
     #[must_use]
     pub fn sign(&self, id: &str, timestamp_s: i64, body: &str) -> String {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
+        let mut mac = self.0.clone();
         mac.update(format!("{id}.{timestamp_s}.{body}").as_bytes());
         format!("{SCHEME},{}", STANDARD.encode(mac.finalize().into_bytes()))
     }
@@ -65,7 +66,7 @@ impl fmt::Debug for SigningSecret {
 }
 
 /// Where and how a partner's events are delivered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Webhook {
     /// The URL, http or https.
     pub url: Arc<str>,
@@ -140,11 +141,12 @@ pub fn judge(attempts: u32, heard: &Heard, now: Time, jitter: u16) -> Fate {
         Heard::Failed(note) => (note.chars().take(NOTE_LENGTH_MAX).collect(), None),
     };
     let place = usize::try_from(attempts).ok().and_then(|attempts| attempts.checked_sub(1));
-    let Some(pause_s) = place.and_then(|place| RETRY_PAUSES_S.get(place)) else {
+    let Some(seconds) = place.and_then(|place| RETRY_PAUSES_S.get(place)) else {
         return Fate::Dead { note };
     };
-    let pause_ms = i64::from(*pause_s).saturating_mul(1_000);
-    let spread_ms = pause_ms.saturating_mul(i64::from(jitter.min(1_023))) / SPREAD.saturating_mul(1_024);
+    let pause_ms = i64::from(*seconds).saturating_mul(1_000);
+    // Up to a tenth more, so that a thousand events do not come back at once.
+    let spread_ms = pause_ms.saturating_mul(i64::from(jitter.min(1_023))) / 10_240;
     let pause = SignedDuration::from_millis(pause_ms.saturating_add(spread_ms));
     let wait = wait.unwrap_or(SignedDuration::ZERO).min(SignedDuration::from_secs(RETRY_AFTER_MAX_S));
     Fate::Again { at: now.checked_add(pause.max(wait)).unwrap_or(Time::MAX), note }

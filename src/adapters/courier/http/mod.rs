@@ -120,13 +120,9 @@ async fn beginning(mut body: Incoming) -> String {
 #[async_trait]
 impl Courier for HttpCourier {
     async fn deliver(&self, letter: &Letter<'_>) -> Result<Answer, NoAnswer> {
-        let response = match tokio::time::timeout(ATTEMPT_MAX, self.exchange(letter)).await {
-            Ok(response) => response.map_err(NoAnswer)?,
-            Err(_) => {
-                let seconds = ATTEMPT_MAX.as_secs();
-                return Err(NoAnswer(Cause::new(format!("no answer within {seconds} seconds"))));
-            }
-        };
+        let answered = tokio::time::timeout(ATTEMPT_MAX, self.exchange(letter)).await;
+        let too_late = |_| NoAnswer(Cause::new(format!("no answer within {} seconds", ATTEMPT_MAX.as_secs())));
+        let response = answered.map_err(too_late)?.map_err(NoAnswer)?;
         let (head, body) = response.into_parts();
         let retry_after = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         Ok(Answer { status: head.status.as_u16(), retry_after, beginning: beginning(body).await })

@@ -128,7 +128,7 @@ fn work(connection: &mut Connection, jobs: Vec<Job>, counters: &Counters) {
     let mut units = Vec::with_capacity(jobs.len());
     let mut answers = Vec::with_capacity(jobs.len());
     let mut probes = Vec::new();
-    let (mut writes, mut writers) = (Vec::new(), Vec::new());
+    let (mut outbox_writes, mut askers) = (Vec::new(), Vec::new());
     for job in jobs {
         match job {
             Job::Commit(unit, answer) => {
@@ -136,8 +136,8 @@ fn work(connection: &mut Connection, jobs: Vec<Job>, counters: &Counters) {
                 answers.push(answer);
             }
             Job::Outbox(write, answer) => {
-                writes.push(write);
-                writers.push(answer);
+                outbox_writes.push(write);
+                askers.push(answer);
             }
             Job::Probe(answer) => probes.push(answer),
             #[cfg(test)]
@@ -153,8 +153,8 @@ fn work(connection: &mut Connection, jobs: Vec<Job>, counters: &Counters) {
             let _ = answer.send(outcome);
         }
     }
-    if !writes.is_empty() {
-        for (answer, written) in writers.into_iter().zip(outbox::commit(connection, writes)) {
+    if !outbox_writes.is_empty() {
+        for (answer, written) in askers.into_iter().zip(outbox::commit(connection, outbox_writes)) {
             let _ = answer.send(written);
         }
     }
