@@ -64,6 +64,7 @@ mod lists;
 mod money;
 mod outbox;
 mod records;
+mod released;
 mod samples;
 mod sqlite;
 

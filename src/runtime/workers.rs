@@ -1,4 +1,4 @@
-//! Work that nobody waits for: reconciliation and the delivery of events, for as long as the gateway lives.
+//! Work that nobody waits for: reconciliation, delivery of events and upkeep, for as long as the gateway lives.
 //!
 //! Invariant: a worker never ends by an error; it says what is wrong, rests and goes on. Each endpoint has a worker and
 //! a bound of its own, so that a slow or dead one takes nothing from another: the bound over all is the bound of one
@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -85,5 +86,18 @@ async fn deliver_to(gateway: Arc<Gateway>, partner: PartnerId, stop: Cancellatio
     let drained = async { while under_way.join_next().await.is_some() {} };
     if tokio::time::timeout(DELIVERY_DRAIN, drained).await.is_err() {
         tracing::warn!(%partner, "some events will be sent again");
+    }
+}
+
+/// How often measured values are put into their buckets while nobody asks for them.
+const UPKEEP_PAUSE: Duration = Duration::from_secs(5);
+
+/// Keeps what is measured from piling up, until `stop` is called.
+pub async fn keep_metrics(metrics: PrometheusHandle, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(UPKEEP_PAUSE) => metrics.run_upkeep(),
+        }
     }
 }
