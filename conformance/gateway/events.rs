@@ -81,9 +81,9 @@ async fn what_was_pending_is_told_once_when_it_is_final() {
     expected.sort();
     assert_eq!(told, expected);
     assert_eq!(demo.charge(&number("15"), &id("e"), json!({})).await.status, 503);
-    let last = id("e");
-    demo.charge(&number("01"), &last, json!({})).await;
-    assert_eq!(endpoint.wait(3).await[2].brief().0, last, "what was released makes no event");
+    let booked = id("e");
+    demo.charge(&number("01"), &booked, json!({})).await;
+    assert_eq!(endpoint.wait(3).await[2].brief().0, booked, "what was released makes no event");
 }
 
 #[tokio::test]
