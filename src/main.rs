@@ -53,6 +53,9 @@ enum Plain {
     /// Make API keys.
     #[command(subcommand, arg_required_else_help = true)]
     Key(commands::key::Command),
+    /// List and send again what partners' endpoints did not take.
+    #[command(subcommand, arg_required_else_help = true)]
+    Webhook(commands::webhook::Command),
     /// Print a completion script for a shell.
     Completions(commands::completions::Arguments),
 }
@@ -92,6 +95,7 @@ fn run(command: Plain, out: &mut dyn io::Write, err: &mut dyn io::Write) -> io::
             commands::config::check(&arguments, Environment::of_process(), out, err)
         }
         Plain::Key(commands::key::Command::New(arguments)) => commands::key::new(&arguments, out, err),
+        Plain::Webhook(command) => commands::webhook::run(&command, out, err),
         Plain::Completions(arguments) => commands::completions::run(&arguments, Cli::command(), out),
     }
 }

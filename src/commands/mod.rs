@@ -7,6 +7,7 @@ pub mod serve;
 pub mod certify;
 pub mod config;
 pub mod key;
+pub mod webhook;
 pub mod completions;
 
 use std::process::ExitCode;

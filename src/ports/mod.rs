@@ -5,6 +5,8 @@
 
 pub mod csp;
 pub mod ledger;
+pub mod outbox;
+pub mod courier;
 pub mod ephemeral;
 pub mod clock;
 pub mod secrets;

@@ -7,6 +7,7 @@
 mod batch;
 mod error;
 mod lock;
+mod outbox;
 mod readers;
 mod rows;
 mod schema;
