@@ -14,6 +14,7 @@ use crate::domain::ids::CorrelationId;
 use crate::domain::transaction::settle::{self, Learnt};
 use crate::domain::transaction::{State, Transaction, UnitOfWork};
 use crate::ports::csp::{CspError, Inquiry};
+use crate::ports::ephemeral::Flight;
 use crate::ports::ledger::{Commit, LedgerUnavailable};
 
 /// Most records that one sweep asks for at the same time.
@@ -30,15 +31,30 @@ pub async fn sweep(gateway: &Arc<Gateway>, rows_max: u32) -> Result<usize, Ledge
         }
         let gateway = Arc::clone(gateway);
         running.spawn(async move {
-            let correlation = gateway.secrets.fresh_correlation_id();
-            let reference = record.reference;
-            if let Err(error) = one(&gateway, record, &correlation, Duration::MAX).await {
-                tracing::warn!(%reference, cause = ?error.0, "a record could not be reconciled");
+            if let Err(error) = unless_in_flight(&gateway, record).await {
+                tracing::warn!(cause = ?error.0, "a record could not be reconciled");
             }
         });
     }
     while running.join_next().await.is_some() {}
     Ok(found)
+}
+
+/// Reconciles a record whose key nobody is working on. A lease runs out by the clock, and a clock can jump; a flight
+/// that is still on its way to the CSP must not be asked about, or "not known" would be heard too early.
+async fn unless_in_flight(gateway: &Gateway, record: Transaction) -> Result<(), LedgerUnavailable> {
+    let key = record.key.clone();
+    let ttl = Duration::from_secs(u64::from(gateway.bounds.lease_s));
+    match gateway.ephemeral.begin_flight(&key, ttl).await {
+        Ok(Flight::Underway) => return Ok(()),
+        Ok(Flight::Begun) => {}
+        // Without the store the lease alone keeps workers apart.
+        Err(error) => tracing::warn!(cause = ?error.0, "flights cannot be shared"),
+    }
+    let correlation = gateway.secrets.fresh_correlation_id();
+    let reconciled = one(gateway, record, &correlation, Duration::MAX).await;
+    gateway.ephemeral.end_flight(&key).await;
+    reconciled.map(|_record| ())
 }
 
 /// A repeat has found a record that nobody works on: asks now, within the caller's time.
