@@ -20,12 +20,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tower::util::BoxCloneSyncService;
@@ -217,7 +218,7 @@ impl Layers {
             return Err(self.shape(request, &findings, &caller).await);
         }
         request.extensions_mut().insert(caller);
-        match tokio::time::timeout_at((deadline + DEADLINE_GRACE).into(), self.serve(request)).await {
+        match tokio::time::timeout_at(deadline + DEADLINE_GRACE, self.serve(request)).await {
             Ok(response) => Ok(response),
             Err(_elapsed) => Err(ApiError::new(ErrorCode::ServiceUnavailable).retry_after(super::grpc::RETRY_AFTER_S)),
         }

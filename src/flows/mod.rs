@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::SignedDuration;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::domain::directory::{CspProfile, Directory, Partner};
