@@ -78,7 +78,7 @@ fn a_replay_that_differs_is_found() {
 
 #[test]
 fn two_flights_and_a_ledger_without_uniqueness_are_found() {
-    assert_found(Mutation::NoUniqueness, &["times", "went to"]);
+    assert_found(Mutation::NoUniqueness, &["times", "is booked and Failure", "is booked with"]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::domain::directory::{CspProfile, Directory, Partner};
 use crate::domain::event::Delivery;
 use crate::domain::ids::{CorrelationId, CspId, InstanceId};
 use crate::domain::transaction::settle::Moment;
-use crate::domain::transaction::{Lease, Refusal};
+use crate::domain::transaction::{Lease, Refusal, Transaction};
 use crate::ports::Cause;
 use crate::ports::clock::Clock;
 use crate::ports::csp::{CallContext, Csp, CspError};
@@ -147,6 +147,13 @@ impl Gateway {
         let length = SignedDuration::from_secs(i64::from(self.bounds.lease_s));
         let until = self.clock.now().checked_add(length).unwrap_or(crate::domain::Time::MAX);
         Lease { owner: self.instance.clone(), until }
+    }
+
+    /// How long a record is still leased; `None` where it is anybody's, so that no request for it may be sent any more.
+    fn lease_left(&self, record: &Transaction) -> Option<Duration> {
+        let until = record.lease.as_ref()?.until;
+        let left = Duration::try_from(until.duration_since(self.clock.now())).ok()?;
+        (!left.is_zero()).then_some(left)
     }
 
     /// What settling needs beside record and answer.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::booking;
-use super::flight::Answered;
-use super::{Caller, Gateway};
+use super::flight::{Answered, reread};
+use super::{Caller, Gateway, Stop};
 use crate::domain::directory::Recovery;
 use crate::domain::ids::CorrelationId;
 use crate::domain::transaction::settle::{self, Learnt};
@@ -42,12 +42,12 @@ pub async fn sweep(gateway: &Arc<Gateway>, rows_max: u32) -> Result<usize, Ledge
 }
 
 /// A repeat has found a record that nobody works on: asks now, within the caller's time.
-pub(super) async fn on_the_spot(gateway: &Gateway, record: Transaction, caller: &Caller) -> Answered {
+pub(super) async fn on_the_spot(gateway: &Gateway, record: Transaction, caller: &Caller) -> Result<Answered, Stop> {
     match one(gateway, record.clone(), &caller.correlation, caller.time_left()).await {
-        Ok(newer) => Answered::replayed(&newer),
+        Ok(newer) => reread(&newer),
         Err(error) => {
             tracing::warn!(reference = %record.reference, cause = ?error.0, "a record could not be reconciled");
-            Answered::replayed(&record)
+            reread(&record)
         }
     }
 }
