@@ -25,7 +25,7 @@ const DEADLINE_GRACE: Duration = Duration::from_millis(250);
 /// The partners. Their ids are the same, and must not touch one another.
 pub const PARTNERS: [&str; 2] = ["demo-ott", "other-ott"];
 /// The numbers: two ordinary ones, a poor one, and one whose charges never arrive.
-const NUMBERS: [&str; 4] = ["5550100001", "5550100002", "5550100006", "5550100015"];
+pub const NUMBERS: [&str; 4] = ["5550100001", "5550100002", "5550100006", "5550100015"];
 
 /// A request.
 #[derive(Debug, Clone)]
@@ -76,7 +76,8 @@ pub struct Call {
     pub heard: Heard,
 }
 
-fn ask(partner: &'static str, id: &str, of: Option<&str>, number: &'static str, minor: i64) -> Ask {
+/// A request for so many minor units; negative ones are a refund.
+pub fn ask(partner: &'static str, id: &str, of: Option<&str>, number: &'static str, minor: i64) -> Ask {
     let kind = if minor < 0 { "refund" } else { "charge" };
     let sign = if minor < 0 { "-" } else { "" };
     let amount = format!("{sign}{}.{:02}", minor.abs() / 100, minor.abs() % 100);
@@ -89,6 +90,11 @@ fn ask(partner: &'static str, id: &str, of: Option<&str>, number: &'static str, 
         amount,
         minor,
     }
+}
+
+/// Another request under the same key.
+fn another(of: &Ask, minor: i64) -> Ask {
+    ask(of.partner, &of.id, of.reference_id.as_deref(), of.number, minor)
 }
 
 /// All that the callers of a run will send.
@@ -126,11 +132,10 @@ fn repeats(random: &Random, plan: &Plan, shots: &mut Vec<Shot>, ask: &Ask, begun
         let mut ask = ask.clone();
         if random.chance(100) {
             let other_minor = ask.minor + ask.minor.signum();
-            ask = super::client::ask(ask.partner, &ask.id, ask.reference_id.as_deref(), ask.number, other_minor);
+            ask = another(&ask, other_minor);
         } else if random.chance(200) {
             // The same by value.
             ask.amount.push('0');
-            ask.amount.truncate(ask.amount.len().min(16));
         }
         let hang_up_ms = random.chance(plan.hang_up).then(|| random.below(800));
         let deadline_ms = if random.chance(500) { DEADLINE_MAX_MS } else { random.between(100, DEADLINE_MAX_MS) };

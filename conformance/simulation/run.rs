@@ -35,9 +35,6 @@ pub struct Run {
     pub seed: u64,
     pub findings: Vec<Finding>,
     pub trace: Vec<Line>,
-    pub calls: Vec<Call>,
-    /// Steps of the longest life: the points at which it could have crashed.
-    pub steps: u64,
 }
 
 /// Runs a seed.
@@ -90,10 +87,9 @@ async fn live(seed: u64, random: Random, plan: Plan, shots: Vec<Shot>, mutation:
     world.end_faults();
     settle(&site).await;
     let replays = replay(&site, &calls).await;
-    let steps = (0..world.plan.gateways).filter_map(|slot| site.running(slot)).map(|to| to.place.life.steps()).max();
     let evidence = Evidence::gather(&site, calls, replays);
     let findings = checker::check(&evidence);
-    Run { seed, findings, trace: world.trace(), calls: evidence.calls, steps: steps.unwrap_or_default() }
+    Run { seed, findings, trace: world.trace() }
 }
 
 async fn lose_short_lived_state(site: Arc<Site>) {

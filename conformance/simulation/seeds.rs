@@ -6,15 +6,17 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use super::client;
+use super::client::{self, NUMBERS, PARTNERS, Shot};
 use super::mutation::Mutation;
-use super::plan::Plan;
+use super::plan::{CspRates, Plan};
 use super::random::Random;
 use super::run::{Run, run, run_planned};
 use super::world::shown;
 
 /// Seeds of an ordinary test run.
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 2_000;
+/// Steps at which a short story is crashed, one after the other: more than it has.
+const CRASH_STEPS: u64 = 90;
 
 /// A number from the environment.
 fn number(name: &str, otherwise: u64) -> u64 {
@@ -89,5 +91,41 @@ fn where_nothing_goes_wrong_everything_is_answered() {
         let shots = client::draw(&random, &Plan::calm());
         let run = run_planned(seed, random, Plan::calm(), shots, Mutation::None);
         assert_eq!(report(&run), None);
+    }
+}
+
+/// A charge, the same again, two refunds of it and one that is too much; and all of it again after a crash.
+fn short_story() -> Vec<Shot> {
+    let asks = [
+        (0, client::ask(PARTNERS[0], "c1", None, NUMBERS[0], 1_000)),
+        (5, client::ask(PARTNERS[0], "c1", None, NUMBERS[0], 1_000)),
+        (300, client::ask(PARTNERS[0], "c1", None, NUMBERS[0], -600)),
+        (305, client::ask(PARTNERS[0], "r1", Some("c1"), NUMBERS[0], -400)),
+        (310, client::ask(PARTNERS[0], "r2", Some("c1"), NUMBERS[0], -1)),
+    ];
+    let shot = |at_ms: u64, ask: &client::Ask| Shot {
+        ask: ask.clone(),
+        at_ms,
+        deadline_ms: 2_000,
+        hang_up_ms: None,
+        gateway: usize::from(at_ms % 10 != 0),
+    };
+    let again = asks.iter().map(|(at_ms, ask)| shot(at_ms + 4_000, ask));
+    asks.iter().map(|(at_ms, ask)| shot(*at_ms, ask)).chain(again).collect()
+}
+
+#[test]
+fn a_crash_at_any_step_of_a_charge_and_its_refunds_loses_nothing() {
+    let lost = CspRates { lost_after: 500, late: 300, ..CspRates::default() };
+    let turned_away = CspRates { not_applied: 600, inquiry_lost: 300, ..CspRates::default() };
+    for (gateways, csp) in [(1, CspRates::default()), (1, lost.clone()), (1, turned_away), (2, lost)] {
+        let mut crashed = 0;
+        for step in 1..=CRASH_STEPS {
+            let plan = Plan { gateways, csp: csp.clone(), crashes: vec![step], ..Plan::calm() };
+            let run = run_planned(step, Random::new(step), plan, short_story(), Mutation::None);
+            assert_eq!(report(&run), None, "{gateways} gateways, crashed at step {step}");
+            crashed += usize::from(run.trace.iter().any(|line| line.text.contains("crashes at step")));
+        }
+        assert_eq!(u64::try_from(crashed), Ok(CRASH_STEPS), "each step is one that is reached");
     }
 }

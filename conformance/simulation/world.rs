@@ -147,11 +147,6 @@ impl Life {
         self.alive.load(Ordering::Relaxed)
     }
 
-    /// How many steps it has taken.
-    pub fn steps(&self) -> u64 {
-        self.steps.load(Ordering::Relaxed)
-    }
-
     /// A point at which the gateway awaits the world: the work of a dead one never gets past it.
     pub async fn step(&self, world: &World) {
         let step = self.steps.fetch_add(1, Ordering::Relaxed) + 1;
