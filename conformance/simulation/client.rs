@@ -198,7 +198,8 @@ pub async fn send(world: &Arc<World>, to: &Incarnation, shot: &Shot) -> Call {
 fn name_of(refusal: &Refusal) -> String {
     match refusal {
         Refusal::Invalid(violations) => {
-            violations.iter().map(|violation| format!("{} {}; ", violation.field, violation.reason)).collect()
+            let listed = violations.iter().map(|violation| format!("{} {}", violation.field, violation.reason));
+            listed.collect::<Vec<_>>().join("; ")
         }
         other => format!("{other:?}"),
     }

@@ -75,7 +75,7 @@ impl Site {
                 self.archive.end_leases().await;
             }
             let name = format!("gateway-{slot}.{lives}");
-            let incarnation = Arc::new(self.start(name, slot, crashes.get(lives).copied()));
+            let incarnation = Arc::new(self.start(&name, slot, crashes.get(lives).copied()));
             lives += 1;
             *self.running[slot].lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&incarnation));
             tokio::spawn(sweep(Arc::clone(&incarnation)));
@@ -88,9 +88,9 @@ impl Site {
         }
     }
 
-    fn start(&self, name: String, slot: usize, crash_at: Option<u64>) -> Incarnation {
+    fn start(&self, name: &str, slot: usize, crash_at: Option<u64>) -> Incarnation {
         let world = Arc::clone(&self.world);
-        let life = Arc::new(Life::new(name.clone(), crash_at));
+        let life = Arc::new(Life::new(name.to_owned(), crash_at));
         let place = Place { world: Arc::clone(&world), life };
         let csp: Arc<dyn Csp> = Arc::new(CspPort { place: place.clone(), csp: Arc::clone(&self.csp) });
         let store = Arc::clone(&self.short_lived[slot % self.short_lived.len()]);
@@ -106,7 +106,7 @@ impl Site {
                 mutation: world.mutation,
                 drawn: AtomicU64::new(0),
             }),
-            instance: InstanceId::new(&name),
+            instance: InstanceId::new(name),
             bounds: Bounds { pin_ttl_s: 300, pin_tries_max: 5, lease_s: LEASE_S, attempts_max: 3, retry_pause_ms: 50 },
             tasks: TaskTracker::new(),
         };

@@ -66,19 +66,16 @@ impl PlainLedger {
     fn write(&self, books: &mut Books, unit: UnitOfWork) -> u32 {
         let UnitOfWork { mut transaction, postings, event, .. } = unit;
         let key = transaction.key.clone();
-        let version = match books.records.iter_mut().find(|record| record.key == key) {
-            Some(stored) => {
-                transaction.version = stored.version + 1;
-                transaction.refunds_held_minor = stored.refunds_held_minor;
-                transaction.refunds_done_minor = stored.refunds_done_minor;
-                *stored = transaction;
-                stored.version
-            }
-            None => {
-                transaction.version = 1;
-                books.records.push(transaction);
-                1
-            }
+        let version = if let Some(stored) = books.records.iter_mut().find(|record| record.key == key) {
+            transaction.version = stored.version + 1;
+            transaction.refunds_held_minor = stored.refunds_held_minor;
+            transaction.refunds_done_minor = stored.refunds_done_minor;
+            *stored = transaction;
+            stored.version
+        } else {
+            transaction.version = 1;
+            books.records.push(transaction);
+            1
         };
         let lost = |mutation| self.world.mutation == mutation && self.world.random.chance(300);
         if !lost(Mutation::PostingsLost) {
@@ -140,7 +137,7 @@ impl Ledger for PlainLedger {
         }
         let version = self.write(&mut pages.books, unit);
         pages.commits += 1;
-        if pages.commits % DURABLE_EVERY == 0 {
+        if pages.commits.is_multiple_of(DURABLE_EVERY) {
             pages.durable = copy(&pages.books);
         }
         Ok(Commit::Done { version })

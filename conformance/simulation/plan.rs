@@ -103,7 +103,7 @@ impl Plan {
         Self {
             gateways: if random.chance(400) { 2 } else { 1 },
             shared_ephemeral: random.chance(500),
-            recovery: Recovery::Inquiry,
+            recovery: if random.chance(250) { Recovery::Resend } else { Recovery::Inquiry },
             csp,
             ledger,
             ephemeral_down: rate(300),

@@ -108,7 +108,7 @@ fn short_story() -> Vec<Shot> {
         at_ms,
         deadline_ms: 2_000,
         hang_up_ms: None,
-        gateway: usize::from(at_ms % 10 != 0),
+        gateway: usize::from(!at_ms.is_multiple_of(10)),
     };
     let again = asks.iter().map(|(at_ms, ask)| shot(at_ms + 4_000, ask));
     asks.iter().map(|(at_ms, ask)| shot(*at_ms, ask)).chain(again).collect()

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::flight::{Answered, Stage};
 use super::{Caller, Gateway, Stop};
+use crate::domain::directory::Recovery;
 use crate::domain::transaction::settle::{self, Heard, Receipt};
 use crate::domain::transaction::{Kind, State, Transaction, UnitOfWork};
 use crate::ports::Cause;
@@ -30,7 +31,10 @@ pub(super) enum Opened {
 }
 
 /// Step d: makes the intent durable.
-pub(super) async fn open(gateway: &Gateway, unit: UnitOfWork, stage: &Stage) -> Result<Opened, Stop> {
+pub(super) async fn open(gateway: &Gateway, mut unit: UnitOfWork, stage: &Stage) -> Result<Opened, Stop> {
+    if learns_by_resending(gateway, &unit.transaction) {
+        settle::not_sent_yet(&mut unit);
+    }
     let mut record = unit.transaction.clone();
     let Commit::Done { version } = gateway.ledger.commit(unit).await? else {
         return Ok(Opened::Conflict);
@@ -60,6 +64,10 @@ pub(super) async fn book(
     caller: &Caller,
     stage: &Stage,
 ) -> Result<Answered, Stop> {
+    let record = match note_sending(gateway, record).await {
+        Ok(noted) => noted,
+        Err(unsent) => return Ok(Answered::started(&unsent)),
+    };
     let heard = match send(gateway, &record, caller).await {
         Heard::NotApplied(note) if stage.release() => return release(gateway, record, note, caller).await,
         // The caller has been told Pending: an inquiry makes it final.
@@ -71,6 +79,29 @@ pub(super) async fn book(
         Err(error) => {
             tracing::error!(reference = %record.reference, cause = ?error.0, "an outcome waits for the ledger");
             Ok(Answered::started(&record))
+        }
+    }
+}
+
+fn learns_by_resending(gateway: &Gateway, record: &Transaction) -> bool {
+    gateway.directory.csp(&record.account.csp).is_some_and(|profile| profile.recovery == Recovery::Resend)
+}
+
+/// Where an outcome is learnt by sending again: makes it durable that a request was sent, before it is. Else an intent
+/// whose commit was not answered, and whose caller heard "unavailable", would be sent by whoever finds it. `Err`: it is
+/// not certain, so that nothing is sent; whoever finds the record settles it.
+async fn note_sending(gateway: &Gateway, record: Transaction) -> Result<Transaction, Transaction> {
+    if !learns_by_resending(gateway, &record) {
+        return Ok(record);
+    }
+    let unit = settle::about_to_send(&record);
+    let noted = unit.transaction.clone();
+    match gateway.ledger.commit(unit).await {
+        Ok(Commit::Done { version }) => Ok(Transaction { version, ..noted }),
+        Ok(Commit::Conflict) => Err(record),
+        Err(error) => {
+            tracing::error!(reference = %record.reference, cause = ?error.0, "nothing is sent without the ledger");
+            Err(record)
         }
     }
 }

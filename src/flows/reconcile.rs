@@ -108,6 +108,7 @@ async fn ask(
             Err(CspError::Refused { code }) => Learnt::Unclear(code),
             Err(CspError::NotApplied(cause) | CspError::Unknown(cause)) => Learnt::Unclear(cause.to_note()),
         },
+        Recovery::Resend if settle::was_never_sent(record) => Learnt::NeverSent,
         Recovery::Resend => match booking::order(gateway, record, csp.as_ref(), &call).await {
             Ok(receipt) => Learnt::Booked(receipt),
             Err(CspError::Refused { code }) => Learnt::Refused(code),
