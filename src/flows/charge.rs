@@ -67,7 +67,7 @@ pub(super) async fn work(gateway: &Arc<Gateway>, ask: &Ask, stage: &Stage) -> Re
                 return flight::watch_record(gateway, ask, record, stage).await;
             }
             (Recalled::Orphan, Some(record)) => {
-                stage.durable();
+                stage.watching();
                 return reconcile::on_the_spot(gateway, record, &ask.caller).await;
             }
             (Recalled::Released, Some(record)) => Expected::Version(record.version),

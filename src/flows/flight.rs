@@ -5,7 +5,7 @@
 //! stops nothing. A duplicate waits for the flight that is under way and then reads what it left.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -83,7 +83,11 @@ impl Answered {
 
 /// How far a flight has come: the one word between it and its caller.
 #[derive(Debug, Default)]
-pub struct Stage(AtomicU8);
+pub struct Stage {
+    reached: AtomicU8,
+    /// Whether the work that the caller waits for is somebody else's.
+    watching: AtomicBool,
+}
 
 /// Nothing is durable yet.
 const DECIDING: u8 = 0;
@@ -111,21 +115,32 @@ impl Stage {
     /// Called by the flight once a record is durable. False: the caller has been told that nothing happened, and so
     /// nothing may.
     pub(super) fn durable(&self) -> bool {
-        match self.0.compare_exchange(DECIDING, DURABLE, Ordering::SeqCst, Ordering::SeqCst) {
+        match self.reached.compare_exchange(DECIDING, DURABLE, Ordering::SeqCst, Ordering::SeqCst) {
             Ok(_) => true,
             Err(seen) => seen != ABANDONED,
         }
     }
 
+    /// Called by a flight that has found somebody else's record.
+    pub(super) fn watching(&self) {
+        self.watching.store(true, Ordering::SeqCst);
+        self.durable();
+    }
+
+    /// Whose work an answer would speak of.
+    fn origin(&self) -> Origin {
+        if self.watching.load(Ordering::SeqCst) { Origin::Replayed } else { Origin::Started }
+    }
+
     /// Called by the flight before it gives its intent up again. False: the caller has been told Pending, and so it must
     /// become final.
     pub(super) fn release(&self) -> bool {
-        self.0.compare_exchange(DURABLE, RELEASING, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        self.reached.compare_exchange(DURABLE, RELEASING, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     /// Called by the caller whose time is up.
     fn part(&self) -> Parting {
-        let parted = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |seen| match seen {
+        let parted = self.reached.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |seen| match seen {
             DECIDING => Some(ABANDONED),
             DURABLE => Some(PROMISED),
             _ => None,
@@ -235,9 +250,9 @@ async fn start(gateway: &Arc<Gateway>, ask: Ask) -> Result<Answered, Stop> {
         Parting::Nothing => Err(Stop::Unavailable(failed)),
         Parting::Soon if !task.is_finished() => match task.await {
             Ok(answer) => answer,
-            Err(_) => Ok(Answered::pending(&ask, Origin::Started)),
+            Err(_) => Ok(Answered::pending(&ask, stage.origin())),
         },
-        Parting::Soon | Parting::Pending => Ok(Answered::pending(&ask, Origin::Started)),
+        Parting::Soon | Parting::Pending => Ok(Answered::pending(&ask, stage.origin())),
     }
 }
 
@@ -248,7 +263,7 @@ pub(super) async fn watch_record(
     found: Transaction,
     stage: &Stage,
 ) -> Result<Answered, Stop> {
-    stage.durable();
+    stage.watching();
     let mut record = found;
     while is_underway(record.state) && !ask.caller.time_left().is_zero() {
         tokio::time::sleep(RECORD_POLL.min(ask.caller.time_left())).await;
