@@ -85,6 +85,7 @@ pub fn check(evidence: &Evidence) -> Vec<Finding> {
     }
     history(evidence, &mut findings);
     answers(evidence, &mut findings);
+    origins(evidence, &mut findings);
     unavailable(evidence, &mut findings);
     pending(evidence, &mut findings);
     findings.0
@@ -247,8 +248,7 @@ fn answers(evidence: &Evidence, findings: &mut Findings) {
             continue;
         }
         let told = record.is_some_and(|record| {
-            let request = record.signed_money().minor == call.ask.minor;
-            request && record.state.status() == Some(*status) && record.message() == description
+            call.ask.is_recorded_as(record) && record.state.status() == Some(*status) && record.message() == description
         });
         let state = record.map(|record| (record.state, record.message()));
         findings.must(told, of, || format!("was answered {status:?}, {description:?}, and is {state:?}"));
@@ -256,6 +256,28 @@ fn answers(evidence: &Evidence, findings: &mut Findings) {
     for replay in &evidence.replays {
         let replayed = matches!(&replay.heard, Heard::Answered { status, origin: Origin::Replayed, .. } if *status != Status::Pending);
         findings.must(replayed, &replay.ask.label, || format!("was replayed as {:?}", replay.heard));
+    }
+}
+
+/// As many callers hear that they have started the work as intents were begun, at most.
+fn origins(evidence: &Evidence, findings: &mut Findings) {
+    let mut begun: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut latest: BTreeMap<&str, State> = BTreeMap::new();
+    for change in &evidence.history {
+        let before = latest.insert(&change.label, change.state);
+        if matches!(before, None | Some(State::Released)) {
+            *begun.entry(&change.label).or_default() += 1;
+        }
+    }
+    let mut started: BTreeMap<&str, usize> = BTreeMap::new();
+    for call in evidence.calls.iter().chain(&evidence.replays) {
+        if matches!(&call.heard, Heard::Answered { origin: Origin::Started, .. }) {
+            *started.entry(&call.ask.label).or_default() += 1;
+        }
+    }
+    for (of, count) in started {
+        let begun = begun.get(of).copied().unwrap_or_default();
+        findings.must(count <= begun, of, || format!("was started by {count} callers, and begun {begun} times"));
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use onbill::domain::ids::PartnerId;
 use onbill::domain::transaction::request::Raw;
-use onbill::domain::transaction::{Refusal, Status};
+use onbill::domain::transaction::{Refusal, Status, Transaction};
 use onbill::flows::flight::Origin;
 use onbill::flows::{Caller, Stop, charge};
 
@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::gateway::Incarnation;
 use super::plan::{DEADLINE_MAX_MS, Plan};
 use super::random::Random;
-use super::world::World;
+use super::world::{World, label};
 
 /// How long after a caller's deadline the outermost layer gives up.
 const DEADLINE_GRACE: Duration = Duration::from_millis(250);
@@ -39,6 +39,15 @@ pub struct Ask {
     pub amount: String,
     /// The same by value.
     pub minor: i64,
+}
+
+impl Ask {
+    /// Whether it is this request that the record is of.
+    pub fn is_recorded_as(&self, record: &Transaction) -> bool {
+        let account = record.account.reference.as_str().strip_prefix("acc-");
+        let minor = record.signed_money().minor;
+        self.label == label(&record.key) && self.minor == minor && account == Some(self.number)
+    }
 }
 
 /// A request that is sent at some time.

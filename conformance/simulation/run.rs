@@ -21,7 +21,7 @@ use super::mutation::Mutation;
 use super::plain_ledger::PlainLedger;
 use super::plan::{DEADLINE_MAX_MS, Plan};
 use super::random::Random;
-use super::world::{Line, World, label};
+use super::world::{Line, World};
 
 /// When faults end.
 const FAULTS_MS: u64 = 10_000;
@@ -120,9 +120,7 @@ async fn replay(site: &Site, calls: &[Call]) -> Vec<Call> {
     let to = site.running(0).expect("a gateway runs at the end");
     let mut replays = Vec::new();
     for record in site.archive.store.books().records {
-        let of = label(&record.key);
-        let minor = record.signed_money().minor;
-        let same = calls.iter().find(|call| call.ask.label == of && call.ask.minor == minor);
+        let same = calls.iter().find(|call| call.ask.is_recorded_as(&record));
         let (Some(same), State::Success | State::Failure) = (same, record.state) else {
             continue;
         };
