@@ -18,6 +18,7 @@ test: ## Installs what the tests need if it is missing, and runs all of them.
 	conformance/install
 	$(CARGO) test $(CARGO_FLAGS) --no-fail-fast
 	conformance/outside/run
+	conformance/certify/look
 
 sim: ## Simulates SEEDS runs in which everything goes wrong, from the seed FIRST on (make sim SEEDS=100000).
 	ONBILL_SIM_SEEDS=$(SEEDS) ONBILL_SIM_FIRST=$(FIRST) $(CARGO) test $(CARGO_FLAGS) --release --test conformance simulation::seeds
@@ -36,6 +37,10 @@ doc:
 outside: ## Runs the clients that are not ours against the built binary: Python, Node, curl, buf, schemathesis.
 	$(CARGO) build $(CARGO_FLAGS)
 	conformance/outside/run
+
+certify: ## Certifies a sandbox of this build over both faces; the report is target/certify/index.html.
+	$(CARGO) build $(CARGO_FLAGS)
+	conformance/certify/make
 
 clean: ## Removes everything that was built.
 	$(CARGO) clean
