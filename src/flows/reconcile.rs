@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::booking;
-use super::flight::Answered;
-use super::{Caller, Gateway};
+use super::flight::{Answered, reread};
+use super::{Caller, Gateway, Stop};
 use crate::domain::directory::Recovery;
 use crate::domain::ids::CorrelationId;
 use crate::domain::transaction::settle::{self, Learnt};
@@ -58,12 +58,12 @@ async fn unless_in_flight(gateway: &Gateway, record: Transaction) -> Result<(), 
 }
 
 /// A repeat has found a record that nobody works on: asks now, within the caller's time.
-pub(super) async fn on_the_spot(gateway: &Gateway, record: Transaction, caller: &Caller) -> Answered {
+pub(super) async fn on_the_spot(gateway: &Gateway, record: Transaction, caller: &Caller) -> Result<Answered, Stop> {
     match one(gateway, record.clone(), &caller.correlation, caller.time_left()).await {
-        Ok(newer) => Answered::replayed(&newer),
+        Ok(newer) => reread(&newer),
         Err(error) => {
             tracing::warn!(reference = %record.reference, cause = ?error.0, "a record could not be reconciled");
-            Answered::replayed(&record)
+            reread(&record)
         }
     }
 }
@@ -127,6 +127,7 @@ async fn ask(
             Err(CspError::Refused { code }) => Learnt::Unclear(code),
             Err(CspError::NotApplied(cause) | CspError::Unknown(cause)) => Learnt::Unclear(cause.to_note()),
         },
+        Recovery::Resend if settle::was_never_sent(record) => Learnt::NeverSent,
         Recovery::Resend => match booking::order(gateway, record, csp.as_ref(), &call).await {
             Ok(receipt) => Learnt::Booked(receipt),
             Err(CspError::Refused { code }) => Learnt::Refused(code),
