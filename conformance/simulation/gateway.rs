@@ -9,11 +9,17 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use onbill::adapters::ledger::memory::MemoryLedger;
 use onbill::adapters::secrets::SeededSecrets;
 use onbill::domain::directory::{CspProfile, Directory, Partner, Pattern, PinSms, Product, SendQuota};
 use onbill::domain::ids::{ChargeCode, CspId, InstanceId, PartnerId, ProductId};
 use onbill::domain::money::Currency;
+use onbill::flows::deliver::Posts;
+use onbill::flows::watch::Watchers;
 use onbill::flows::{Bounds, Gateway, reconcile};
+use onbill::ports::Cause;
+use onbill::ports::courier::{Answer, Courier, Letter, NoAnswer};
 use onbill::ports::csp::Csp;
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
@@ -109,8 +115,23 @@ impl Site {
             instance: InstanceId::new(name),
             bounds: Bounds { pin_ttl_s: 300, pin_tries_max: 5, lease_s: LEASE_S, attempts_max: 3, retry_pause_ms: 50 },
             tasks: TaskTracker::new(),
+            // Nobody here has an endpoint: events are counted in the ledger, and delivery has tests of its own.
+            outbox: Arc::new(MemoryLedger::new()),
+            courier: Arc::new(NoEndpoints),
+            posts: Posts::of(&self.directory),
+            watchers: Watchers::default(),
         };
         Incarnation { place, gateway: Arc::new(gateway) }
+    }
+}
+
+/// A courier that is never sent.
+struct NoEndpoints;
+
+#[async_trait]
+impl Courier for NoEndpoints {
+    async fn deliver(&self, _letter: &Letter<'_>) -> Result<Answer, NoAnswer> {
+        Err(NoAnswer(Cause::new("nobody here has an endpoint")))
     }
 }
 
@@ -135,6 +156,7 @@ fn directory(plan: &Plan, mutation: Mutation) -> Directory {
         products: BTreeMap::from([(product.id.clone(), product.clone())]),
         pin_before_first_charge_minutes: None,
         pin_sms: None,
+        webhook: None,
     });
     let forget_after_s = if mutation == Mutation::NotKnownIsNever { 0 } else { FORGET_AFTER_S };
     let profile = CspProfile {
