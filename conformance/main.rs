@@ -13,5 +13,6 @@ mod house;
 mod config;
 mod cli;
 mod gateway;
+mod operator;
 mod certify;
 mod ports;

@@ -9,3 +9,4 @@ pub mod serve;
 pub mod workers;
 pub mod admin;
 pub mod telemetry;
+pub mod sandbox_csp;

@@ -10,15 +10,17 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use tokio_util::task::TaskTracker;
 
-use super::config::Config;
 use super::config::tables::Adapter;
-use crate::adapters::clock::{ClockFileError, MovableSystemClock, SystemClock};
+use super::config::{Config, SANDBOX_CSP};
+use crate::adapters::clock::{ClockFileError, ManualClock, MovableSystemClock, SystemClock};
 use crate::adapters::csp::sandbox::{BillError, Sandbox as ScriptedCsp, Settings};
 use crate::adapters::ephemeral::{self, MemoryEphemeral};
 use crate::adapters::ledger::sqlite::{OpenError as LedgerError, SqliteLedger};
 use crate::adapters::secrets::{SecretsError, SystemSecrets};
+use crate::domain::Time;
 use crate::domain::directory::CspProfile;
 use crate::domain::ids::{CspId, InstanceId};
+use crate::domain::money::Currency;
 use crate::flows::sandbox::Sandbox;
 use crate::flows::{Bounds, Gateway};
 use crate::ports::clock::{Clock, MovableClock};
@@ -101,6 +103,33 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
         Arc::new(Sandbox { csps: csps.scripted, clock })
     });
     Ok(Wired { gateway, sandbox })
+}
+
+/// The sandbox CSP outside a gateway.
+pub struct ScriptedOperator {
+    /// As a gateway knows it.
+    pub csp: Arc<dyn Csp>,
+    /// What is behind it.
+    pub back: Arc<dyn SandboxCsp>,
+    /// Its clock.
+    pub clock: Arc<dyn MovableClock>,
+}
+
+/// Opens the sandbox CSP with a clock of its own: the system's, or one that stands until it is moved.
+pub fn scripted_csp(
+    data_dir: &Path,
+    bill: &Path,
+    currency: Currency,
+    standing_at: Option<Time>,
+) -> Result<ScriptedOperator, WiringError> {
+    let clock: Arc<dyn MovableClock> = match standing_at {
+        Some(time) => Arc::new(ManualClock::new(time)),
+        None => Arc::new(MovableSystemClock::open(&data_dir.join(CLOCK_FILE))?),
+    };
+    let settings = Settings { currency, time_zone: TimeZone::UTC, clock: Arc::<dyn MovableClock>::clone(&clock) };
+    let opened = ScriptedCsp::open(bill, settings);
+    let scripted = Arc::new(opened.map_err(|error| WiringError::Csp(CspId::new(SANDBOX_CSP), error))?);
+    Ok(ScriptedOperator { csp: Arc::<ScriptedCsp>::clone(&scripted), back: scripted, clock })
 }
 
 /// The CSPs built so far.
