@@ -68,7 +68,8 @@ pub fn run(arguments: Arguments, out: &mut dyn Write, err: &mut dyn Write) -> io
     };
     let mut printed = Ok(());
     let lived = sandbox_csp::run(&options, |listening| {
-        printed = write!(out, "{}", Started(listening)).and_then(|()| out.flush());
+        // In one piece: whoever reads it may leave as soon as it has seen what it looks for.
+        printed = out.write_all(Started(listening).to_string().as_bytes()).and_then(|()| out.flush());
     });
     printed?;
     match lived {
