@@ -1,10 +1,11 @@
 # The project's recipes. Continuous integration calls these and nothing else.
 # A fresh machine needs a Rust toolchain, and for `make test` apt-get or the packages that it names.
 
-.PHONY: run test check fmt lint doc outside certify clean help
+.PHONY: run test check fmt lint doc outside crash certify clean help
 
 CARGO := cargo
 CARGO_FLAGS := --locked
+KILLS ?= 300
 
 help: ## Says what there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -31,6 +32,9 @@ doc:
 outside: ## Runs the clients that are not ours against the built binary: Python, Node, curl, buf, schemathesis.
 	$(CARGO) build $(CARGO_FLAGS)
 	conformance/outside/run
+
+crash: ## Kills the gateway at random moments under load, KILLS times (300), and compares bill, answers and ledger.
+	ONBILL_CRASH_KILLS=$(KILLS) $(CARGO) test $(CARGO_FLAGS) --test conformance -- --nocapture crash::
 
 clean: ## Removes everything that was built.
 	$(CARGO) clean

@@ -14,5 +14,6 @@ mod config;
 mod cli;
 mod gateway;
 mod operator;
+mod crash;
 mod certify;
 mod ports;

@@ -81,7 +81,6 @@ impl Drop for Operator {
 #[derive(Debug, Clone, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Line {
-    pub sequence: u64,
     pub address: String,
     pub reference: String,
     pub reference_id: Option<String>,
