@@ -82,7 +82,7 @@ fn against_bill(story: &Story, lines: &[Line]) -> Option<String> {
         }
         (Some(Verdict::Failure), [_]) => Some("wrong answer: it failed and is on the bill".to_owned()),
         (Some(Verdict::Refused), [_]) => Some("wrong answer: it was refused and is on the bill".to_owned()),
-        (Some(_), _) | (None, _) => None,
+        (Some(_) | None, _) => None,
     }
 }
 
@@ -153,4 +153,59 @@ fn over_refunded(all: &[Story]) -> Vec<String> {
         .filter(|story| refunded.get(story.ask.id.as_str()).is_some_and(|sum| *sum > story.ask.minor))
         .map(|story| story.tell("more was given back than it was"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::story::{Ask, Heard};
+    use super::*;
+
+    fn story(answers: &[(u16, &str)]) -> Story {
+        let ask = Ask { kind: "charge", id: "1".into(), charge: None, number: "5550100001".into(), minor: 150 };
+        let heard = answers.iter().zip(0_u64..).map(|((status, state), second)| Heard {
+            began: Duration::from_secs(2 * second + 1),
+            ended: Duration::from_secs(2 * second + 2),
+            kills: 0,
+            answer: Some((*status, format!("{{\"status\":\"{state}\"}}"))),
+        });
+        Story { ask, heard: heard.collect() }
+    }
+
+    fn line(amount: &str, number: &str) -> Line {
+        let (reference, description) = (String::new(), String::new());
+        Line { address: number.into(), reference, reference_id: None, amount: amount.into(), description }
+    }
+
+    #[test]
+    fn a_bill_that_tells_another_story_is_complained_of() {
+        let (right, other) = (line("1.5", "5550100001"), line("1.51", "5550100001"));
+        let elsewhere = line("1.5", "5550100101");
+        for (answers, lines, complaint) in [
+            (&[(200, "Success")][..], vec![right.clone()], None),
+            (&[(200, "Success")], vec![], Some("lost")),
+            (&[(200, "Success")], vec![right.clone(), right.clone()], Some("double")),
+            (&[(200, "Success")], vec![other], Some("another amount")),
+            (&[(200, "Success")], vec![elsewhere], Some("another number")),
+            (&[(200, "Failure")], vec![], None),
+            (&[(200, "Failure")], vec![right.clone()], Some("wrong answer")),
+            (&[(400, "x")], vec![right.clone()], Some("wrong answer")),
+            (&[(503, "x")], vec![right.clone(), right], Some("double")),
+        ] {
+            let found = against_bill(&story(answers), &lines);
+            assert_eq!(found.is_some(), complaint.is_some(), "{answers:?}");
+            assert!(found.unwrap_or_default().starts_with(complaint.unwrap_or_default()), "{answers:?}");
+        }
+    }
+
+    #[test]
+    fn a_final_answer_that_changes_is_complained_of() {
+        for (answers, wrong) in [
+            (&[(200, "Pending"), (503, "x"), (200, "Success"), (200, "Success")][..], false),
+            (&[(200, "Success"), (200, "Failure")], true),
+            (&[(200, "Success"), (200, "Pending")], true),
+            (&[(200, "Failure"), (503, "x")], true),
+        ] {
+            assert_eq!(against_itself(&story(answers)).is_some(), wrong, "{answers:?}");
+        }
+    }
 }

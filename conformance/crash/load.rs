@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -148,8 +148,36 @@ fn refund(client: &Client, number: u64, count: u32, asked: &[Ask], draw: &mut Dr
     Some(Ask { kind: "refund", id, charge: Some(of.id.clone()), number: of.number.clone(), minor })
 }
 
-/// Has the operator misbehave for the next while.
-pub async fn trouble(_operator: &Operator, _draw: &mut Draw) {}
+/// Has the operator misbehave for the next while. Every fault is one after which it answers inquiries truthfully, and
+/// what is late is never later than it has promised.
+pub async fn trouble(operator: &Operator, draw: &mut Draw) {
+    for _ in 0..3 {
+        let verb = ["charge", "refund", "inquire", "account"][usize::try_from(draw.below(4)).expect("small")];
+        let delay_ms = 50 + draw.below(800);
+        let mut fault = match draw.below(13) {
+            0 => json!({ "fault": "answer-lost" }),
+            1 => json!({ "fault": "request-lost" }),
+            2 => json!({ "fault": "cut-before" }),
+            3 => json!({ "fault": "cut-after" }),
+            4 => json!({ "fault": "cut-answer" }),
+            5 => json!({ "fault": "delay", "delayMs": delay_ms }),
+            6 | 7 => json!({ "fault": "late", "delayMs": delay_ms }),
+            8 => json!({ "fault": "twice" }),
+            9 => json!({ "fault": "not-applied" }),
+            10 => json!({ "fault": "status", "status": 500, "applied": true }),
+            11 => json!({ "fault": "status", "status": 429 }),
+            _ => json!({ "fault": "broken-json" }),
+        };
+        fault["verb"] = json!(verb);
+        fault["count"] = json!(1 + draw.below(30));
+        fault["nth"] = json!(1 + draw.below(20));
+        let ordered = operator.client().post("/faults", &fault).await;
+        assert_eq!(ordered.status, 201, "{fault}: {ordered:?}");
+    }
+}
 
 /// Has it behave again.
-pub async fn peace(_operator: &Operator) {}
+pub async fn peace(operator: &Operator) {
+    let deleted = operator.client().send(Method::DELETE, "/faults", &[], Bytes::new()).await;
+    assert_eq!(deleted.status, 204, "{deleted:?}");
+}

@@ -129,10 +129,10 @@ async fn whatever_moment_a_gateway_is_killed_at_no_money_moves_twice_or_is_forgo
     let client = Client::new(authority, Arc::clone(&stories));
     let mut complaints = check::settle(&client, &stories).await;
     complaints.extend(check::compare(&client, &operator, &stories).await);
-    let seen = stories.summary();
-    println!("seed {seed}: {kills} kills, {seen}");
-    assert!(complaints.is_empty(), "seed {seed}, {kills} kills, {seen}:\n{}", complaints.join("\n"));
-    assert!(stories.successes() > 20, "too little happened to claim anything: {seen}");
+    let summary = stories.summary();
+    println!("seed {seed}: {kills} kills, {summary}");
+    assert!(complaints.is_empty(), "seed {seed}, {kills} kills, {summary}:\n{}", complaints.join("\n"));
+    assert!(stories.successes() > 20, "too little happened to claim anything: {summary}");
     assert!(gateway.stop().success());
     assert!(operator.stop().success());
 }

@@ -3,6 +3,7 @@
 //! Invariant: nothing here reaches into it; it is on a port of its own, with a bill of its own.
 
 mod books;
+mod faults;
 
 use std::io::{BufRead, BufReader, Lines};
 use std::path::Path;
@@ -47,8 +48,6 @@ impl Operator {
     pub fn authority(&self) -> &str {
         &self.listen
     }
-
-    /// Where its bill is.
 
     /// Whoever has its key.
     pub fn client(&self) -> Partner {

@@ -25,7 +25,7 @@ use crate::operator::{KEY, Operator};
 const BUDGET: Duration = Duration::from_secs(3);
 
 /// An adapter that speaks to an address.
-pub(super) fn adapter(authority: &str) -> HttpCsp {
+pub fn adapter(authority: &str) -> HttpCsp {
     let url = format!("http://{authority}").parse().expect("a URL");
     let api_key = Some(HeaderValue::from_static(KEY));
     let settings = Settings { url, api_key, ca_pem: None, not_applied: vec!["not-applied".to_owned()] };

@@ -5,7 +5,7 @@
 
 mod ephemeral;
 mod csp;
-mod csp_http;
+pub mod csp_http;
 mod csp_http_failures;
 mod sandbox_bill;
 mod ledger;

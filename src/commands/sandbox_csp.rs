@@ -25,9 +25,20 @@ Beside it, for whoever tests:
   GET  /messages?address=N     what a number has received, newest first
   POST /reset                  {\"address\":N} makes a number as new
   GET  /clock                  its time; POST /clock/advance {\"seconds\":n} moves it forward
+  POST /faults                 has requests go wrong; GET shows the orders, DELETE forgets them
+
+An order for a fault: {\"fault\":F,\"verb\":V,\"address\":N,\"reference\":R,\"nth\":1,\"count\":1}; all
+but the fault is optional. V is account, charge, refund, inquire or notify. F is one of
+  answer-lost    done, never answered         request-lost     not done, never answered
+  cut-before     closed, not done             cut-after        done, then closed
+  cut-answer     closed within the answer     late             closed, done after delayMs
+  delay          answered after delayMs       twice            done twice under its reference
+  not-applied    not done, may be repeated    status           answers status; done if applied
+  wrong-amount, wrong-reference, broken-json  done, answered wrongly
 
 Examples:
   onbill sandbox-csp --data-dir ./operator
+  curl -s http://127.0.0.1:8090/faults -d '{\"fault\":\"cut-after\",\"verb\":\"charge\",\"count\":3}'
   onbill sandbox-csp --data-dir ./operator --listen 127.0.0.1:0 --api-key secret --currency JPY
   curl -s http://127.0.0.1:8090/bill
 

@@ -7,6 +7,7 @@
 mod connections;
 mod routes;
 mod orders;
+mod faults;
 mod books;
 
 use std::io;

@@ -1,4 +1,4 @@
-//! The operator's books, for whoever tests: bills, messages, the clock, and a number made as new.
+//! The operator's own doors, for whoever tests: bills, messages, the clock, faults, and a number made as new.
 //!
 //! Invariant: reading them changes nothing, and memory does not grow with the bill: all lines are sent page by page.
 //! Nothing here is part of the API that a CSP has to offer.
@@ -13,6 +13,7 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::faults;
 use super::routes::{Body, Closed, Operator, Reply, invalid, respond};
 use crate::domain::address::Msisdn;
 use crate::ports::sandbox::{BookedLine, SandboxCsp};
@@ -43,6 +44,7 @@ pub(super) async fn answer(
     body: &[u8],
 ) -> Result<Response<Body>, Closed> {
     let reply = match (method, path, address(query)) {
+        (method, "/faults", _) => Some(faults::answer(operator, method, body).await),
         (&Method::GET, "/bill", None) => return Ok(all_lines(Arc::clone(operator.back()))),
         (&Method::GET, "/bill", Some(number)) => bill(operator, &number).await,
         (&Method::GET, "/messages", Some(number)) => messages(operator, &number).await,
@@ -106,7 +108,7 @@ fn all_lines(back: Arc<dyn SandboxCsp>) -> Response<Body> {
         async move {
             let lines = back.booked(after, PAGE).await.map_err(|_| Closed)?;
             let page = lines.last().map(|last| {
-                let text: String = lines.iter().map(|line| format!("{}\n", shown(line))).collect();
+                let text: String = lines.iter().flat_map(|line| [shown(line).to_string(), "\n".to_owned()]).collect();
                 (Frame::data(Bytes::from(text)), last.sequence)
             });
             Ok(page)

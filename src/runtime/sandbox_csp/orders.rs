@@ -18,7 +18,7 @@ use crate::domain::transaction::settle::Receipt;
 use crate::ports::csp::{CallContext, ChargeOrder, CspError, Identifier, Inquiry, RefundOrder, Sms, SmsText};
 
 /// How long a request is held that is scripted to have no answer, before its connection is closed.
-const SILENCE: Duration = Duration::from_secs(30);
+pub(super) const SILENCE: Duration = Duration::from_secs(30);
 
 /// One request of a gateway.
 #[derive(Debug, Clone)]

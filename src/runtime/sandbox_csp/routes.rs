@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use super::books;
+use super::faults::{self, Faults};
 use super::orders::Order;
 use crate::domain::api_key::KeyDigest;
 use crate::domain::ids::CorrelationId;
@@ -72,11 +73,13 @@ pub(super) struct Operator {
     api_key: Option<KeyDigest>,
     tasks: TaskTracker,
     places: Arc<Semaphore>,
+    faults: Faults,
 }
 
 impl Operator {
     pub(super) fn new(scripted: ScriptedOperator, api_key: Option<KeyDigest>) -> Self {
-        Self { scripted, api_key, tasks: TaskTracker::new(), places: Arc::new(Semaphore::new(REQUESTS_MAX)) }
+        let places = Arc::new(Semaphore::new(REQUESTS_MAX));
+        Self { scripted, api_key, tasks: TaskTracker::new(), places, faults: Faults::default() }
     }
 
     /// The operator as a gateway knows it.
@@ -92,6 +95,11 @@ impl Operator {
     /// Its clock.
     pub(super) fn clock(&self) -> &dyn MovableClock {
         self.scripted.clock.as_ref()
+    }
+
+    /// What is to go wrong.
+    pub(super) const fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     /// Work under way.
@@ -141,16 +149,30 @@ async fn work(operator: &Arc<Operator>, order: Order, correlation: CorrelationId
     let Ok(place) = Arc::clone(&operator.places).try_acquire_owned() else {
         return Ok(Reply::refusal(StatusCode::SERVICE_UNAVAILABLE, "not-applied").into_response());
     };
+    let fault = operator.faults.take(&order);
+    let late = fault.and_then(faults::Fault::late);
     let task = {
         let operator = Arc::clone(operator);
         async move {
-            let done = order.done_by(&operator, correlation).await;
+            let answered = match (fault, late) {
+                (_, Some(delay)) => {
+                    tokio::time::sleep(delay).await;
+                    order.done_by(&operator, correlation).await.map_err(|Silent| Closed).and(Err(Closed))
+                }
+                (Some(fault), None) => faults::play(fault, &order, &operator, correlation).await,
+                (None, None) => {
+                    order.done_by(&operator, correlation).await.map(Reply::into_response).map_err(|Silent| Closed)
+                }
+            };
             drop(place);
-            done
+            answered
         }
     };
-    let done = operator.tasks.spawn(task).await.map_err(|_| Closed)?;
-    done.map(Reply::into_response).map_err(|Silent| Closed)
+    let task = operator.tasks.spawn(task);
+    if late.is_some() {
+        return Err(Closed);
+    }
+    task.await.map_err(|_| Closed)?
 }
 
 /// The caller's correlation id, or one that says that there was none.
