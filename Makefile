@@ -17,6 +17,7 @@ test: ## Installs what the tests need if it is missing, and runs all of them.
 	conformance/install
 	$(CARGO) test $(CARGO_FLAGS) --no-fail-fast
 	conformance/outside/run
+	conformance/certify/look
 
 check: fmt lint doc ## Format, lints and documentation; warnings are errors.
 
@@ -35,6 +36,10 @@ outside: ## Runs the clients that are not ours against the built binary: Python,
 
 crash: ## Kills the gateway at random moments under load, KILLS times (300), and compares bill, answers and ledger.
 	ONBILL_CRASH_KILLS=$(KILLS) $(CARGO) test $(CARGO_FLAGS) --test conformance -- --nocapture crash::
+
+certify: ## Certifies a sandbox of this build over both faces; the report is target/certify/index.html.
+	$(CARGO) build $(CARGO_FLAGS)
+	conformance/certify/make
 
 clean: ## Removes everything that was built.
 	$(CARGO) clean

@@ -1,7 +1,7 @@
 //! The binary: arguments to command.
 //!
-//! Invariant: this is the only place that ends the process, and it does so with 0, 1 or 2. What a command does is in
-//! the library; a command's arguments are beside it.
+//! Invariant: this is the only place that ends the process, and it does so with 0, 1 or 2, or with 3 where `certify`
+//! could not check everything. What a command does is in the library; a command's arguments are beside it.
 
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -26,7 +26,8 @@ refunds exactly once.",
     arg_required_else_help = true,
     after_help = "Start here: onbill serve     a sandbox with demo keys, nothing to set up
 
-Exit codes: 0 done, 1 failed while running, 2 wrong arguments or configuration."
+Exit codes: 0 done, 1 failed while running, 2 wrong arguments or configuration,
+3 nothing failed but not all could be checked (certify)."
 )]
 struct Cli {
     #[command(subcommand)]

@@ -132,6 +132,7 @@ impl Partner {
 }
 
 /// The body of a charge.
+#[allow(clippy::needless_pass_by_value, reason = "callers write the fields in place")]
 pub fn charge(number: &str, id: &str, fields: Value) -> Value {
     let mut body = json!({
         "extTransactionId": id,

@@ -1,8 +1,8 @@
 //! A gateway that runs.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -67,9 +67,8 @@ impl Setup {
             let at = line.find("http://").expect("an address") + "http://".len();
             line[at..].split_whitespace().next().expect("an address").to_owned()
         };
-        let listen = address("gRPC and JSON");
-        let admin = address("operations");
-        Running { child, listen, admin, log, data_dir, _own: own }
+        let (listen, admin) = (address("gRPC and JSON"), address("operations"));
+        Running { child, listen, admin, log, _output: lines, _own: own }
     }
 }
 
@@ -79,7 +78,8 @@ pub struct Running {
     listen: String,
     admin: String,
     log: PathBuf,
-    data_dir: PathBuf,
+    /// Held open, as a terminal would be.
+    _output: Lines<BufReader<ChildStdout>>,
     _own: TempDir,
 }
 
@@ -99,19 +99,9 @@ impl Running {
         &self.admin
     }
 
-    /// Where its ledger is.
-    pub fn data_dir(&self) -> &Path {
-        &self.data_dir
-    }
-
     /// What it has logged so far.
     pub fn log(&self) -> String {
         read(&self.log)
-    }
-
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     /// Kills it as a crash would.

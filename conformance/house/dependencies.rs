@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::sources::root;
 
 /// Licences that may be part of the product.
-const LICENCES: [&str; 13] = [
+const LICENCES: [&str; 14] = [
     "MIT",
     "MIT-0",
     "Apache-2.0",
@@ -25,6 +25,8 @@ const LICENCES: [&str; 13] = [
     "Unicode-3.0",
     "CC0-1.0",
     "Unlicense",
+    // Mozilla's list of public authorities: data, not code.
+    "CDLA-Permissive-2.0",
 ];
 
 /// Where packages come from.

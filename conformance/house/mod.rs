@@ -3,3 +3,4 @@
 pub mod sources;
 mod tidy;
 mod dependencies;
+mod readme;

@@ -54,6 +54,7 @@ macro_rules! ledger_contract {
 mod lists;
 mod money;
 mod records;
+mod released;
 mod samples;
 mod sqlite;
 

@@ -77,12 +77,10 @@ pub fn run(arguments: Arguments, out: &mut dyn Write, err: &mut dyn Write) -> io
         currency: arguments.currency,
         standing_at: arguments.standing_clock,
     };
-    let mut printed = Ok(());
     let lived = sandbox_csp::run(&options, |listening| {
-        // In one piece: whoever reads it may leave as soon as it has seen what it looks for.
-        printed = out.write_all(Started(listening).to_string().as_bytes()).and_then(|()| out.flush());
+        // Whoever started the operator may have stopped listening to it; it serves all the same.
+        let _ = out.write_all(Started(listening).to_string().as_bytes()).and_then(|()| out.flush());
     });
-    printed?;
     match lived {
         Ok(()) => Ok(Outcome::Done),
         Err(error) => {

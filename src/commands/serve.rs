@@ -66,12 +66,10 @@ pub fn run(
             return Ok(Outcome::Refused);
         }
     };
-    let mut printed = Ok(());
     let lived = lifecycle::run(&config, |listening| {
-        // In one piece: whoever reads it may leave as soon as it has seen what it looks for.
-        printed = out.write_all(Started(listening).to_string().as_bytes()).and_then(|()| out.flush());
+        // Whoever started the gateway may have stopped listening to it; it serves all the same.
+        let _ = write!(out, "{}", Started(listening)).and_then(|()| out.flush());
     });
-    printed?;
     match lived {
         Ok(()) => Ok(Outcome::Done),
         Err(error) => {

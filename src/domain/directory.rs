@@ -26,7 +26,9 @@ impl Pattern {
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let anchored = text.starts_with('^') && text.ends_with('$');
-        let regex = Regex::new(text).ok()?;
+        // Wrapped, so that an alternative cannot slip past an anchor: ^a|b$ is held to the whole text too.
+        Regex::new(text).ok()?;
+        let regex = Regex::new(&format!("^(?:{text})$")).ok()?;
         anchored.then(|| Self { text: Arc::from(text), regex })
     }
 

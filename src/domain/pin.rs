@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     fn at(second: i64) -> Time {
-        Time::from_second(1_700_000_000 + second).expect("in range")
+        Time::from_second(1_700_000_000_i64.saturating_add(second)).expect("in range")
     }
 
     fn stored() -> StoredPin {

@@ -5,6 +5,7 @@
 
 pub mod stack;
 pub mod auth;
+pub mod measures;
 pub mod grpc;
 pub mod wire;
 pub mod json;
@@ -15,7 +16,7 @@ pub mod status;
 pub mod pb {
     include!(concat!(env!("OUT_DIR"), "/pb.rs"));
 
-    pub use onbill::v1;
+    pub use self::onbill::v1;
 
     /// The descriptor set of `proto/`, encoded, with comments and options.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/onbill.binpb"));

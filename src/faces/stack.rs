@@ -4,7 +4,7 @@
 //! 1. correlation: first, so that every answer and every log line has the id, refusals too;
 //! 2. face: gRPC goes straight on, everything else is transcoded and then goes the same way.
 //!
-//! [`Guard`], once for each call of either face:
+//! [`Guard`], once for each call of either face, which it counts:
 //! 1. path: what is not there is told without a key, so that a typo is not taken for a wrong key;
 //! 2. authentication: nobody learns anything of a method, or makes it read a body, without a key;
 //! 3. load: a bounded number of calls at a time, and the rest are turned away before they cost anything;
@@ -35,6 +35,7 @@ use tracing::Instrument;
 use super::auth::Keys;
 use super::json::JsonFace;
 use super::json::findings::Findings;
+use super::measures::Measures;
 use super::status::ApiError;
 use super::wire;
 use crate::domain::catalogue::{ErrorCode, Violation};
@@ -95,7 +96,8 @@ impl Front {
         let correlation =
             sent.and_then(CorrelationId::parse).unwrap_or_else(|| self.gateway.secrets.fresh_correlation_id());
         let echoed = HeaderValue::from_str(correlation.as_str()).ok();
-        let span = tracing::info_span!("request", correlation = correlation.as_str());
+        let trace = trace_id(request.headers());
+        let span = tracing::info_span!("request", correlation = correlation.as_str(), trace);
         request.extensions_mut().insert(correlation);
         let mut response = if is_grpc(request.headers()) {
             self.guard.clone().answer(request.map(Body::new)).instrument(span).await
@@ -107,6 +109,15 @@ impl Front {
         }
         response
     }
+}
+
+/// The trace that a request is part of: W3C `traceparent`, else B3. Only what has the form of a trace id is logged.
+fn trace_id(headers: &HeaderMap) -> Option<&str> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let w3c = text("traceparent").and_then(|parent| parent.split('-').nth(1));
+    let id = w3c.or_else(|| text("x-b3-traceid"))?;
+    let well_formed = [16, 32].contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    well_formed.then_some(id)
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
@@ -124,6 +135,7 @@ struct Layers {
     bounds: Bounds,
     calls: Arc<Semaphore>,
     methods: Methods,
+    measures: Measures,
     routes: Routes,
 }
 
@@ -163,7 +175,8 @@ impl Guard {
     ) -> Result<Self, prost_reflect::DescriptorError> {
         let methods = Methods::of(descriptors, services)?;
         let calls = Arc::new(Semaphore::new(bounds.calls_in_flight_max));
-        Ok(Self(Arc::new(Layers { gateway, keys, bounds, calls, methods, routes })))
+        let measures = Measures::new(methods.paths.iter());
+        Ok(Self(Arc::new(Layers { gateway, keys, bounds, calls, methods, measures, routes })))
     }
 
     /// The guard as a service, for the transcoder to call.
@@ -173,8 +186,17 @@ impl Guard {
     }
 
     async fn answer(self, request: Request<Body>) -> Response<Body> {
-        match self.0.pass(request).await {
-            Ok(response) => contractual(response),
+        let (path, started) = (request.uri().path().to_owned(), Instant::now());
+        let passed = self.0.pass(request).await;
+        let failed = match &passed {
+            Ok(response) => {
+                response.extensions().get::<tonic::Status>().map(|status| ApiError::from_status(status).code)
+            }
+            Err(error) => Some(error.code),
+        };
+        self.0.measures.ended(&path, failed, started.elapsed());
+        match passed {
+            Ok(response) => response,
             Err(error) => tonic::Status::from(error).into_http(),
         }
     }
@@ -199,7 +221,14 @@ impl Layers {
     async fn pass(&self, mut request: Request<Body>) -> Result<Response<Body>, ApiError> {
         let path = request.uri().path();
         if OPEN_PREFIXES.iter().any(|prefix| path.starts_with(prefix)) {
-            return Ok(self.serve(request).await);
+            let response = self.serve(request).await;
+            // Their statuses are their own protocols' (NOT_FOUND of a health check, say); only a method that is not
+            // there is the contract's to tell.
+            let status = tonic::Status::from_header_map(response.headers());
+            return match status.map(|status| status.code()) {
+                Some(tonic::Code::Unimplemented) => Err(ApiError::new(ErrorCode::NotFound)),
+                Some(_) | None => Ok(response),
+            };
         }
         if !self.methods.paths.contains(path) {
             return Err(ApiError::new(ErrorCode::NotFound));
@@ -211,14 +240,16 @@ impl Layers {
             .map_err(|_full| ApiError::new(ErrorCode::ServiceUnavailable).retry_after(super::grpc::RETRY_AFTER_S))?;
         let correlation = request.extensions_mut().remove::<CorrelationId>();
         let correlation = correlation.unwrap_or_else(|| self.gateway.secrets.fresh_correlation_id());
-        let deadline = Instant::now() + time_allowed(request.headers(), &self.bounds);
+        let now = Instant::now();
+        let deadline = now.checked_add(time_allowed(request.headers(), &self.bounds)).unwrap_or(now);
         let caller = Caller { partner, correlation, deadline };
         if let Some(findings) = request.extensions_mut().remove::<Findings>() {
             return Err(self.shape(request, &findings, &caller).await);
         }
+        let caller_time = caller.time_left();
         request.extensions_mut().insert(caller);
-        match tokio::time::timeout_at((deadline + DEADLINE_GRACE).into(), self.serve(request)).await {
-            Ok(response) => Ok(response),
+        match tokio::time::timeout(caller_time.saturating_add(DEADLINE_GRACE), self.serve(request)).await {
+            Ok(response) => Ok(contractual(response)),
             Err(_elapsed) => Err(ApiError::new(ErrorCode::ServiceUnavailable).retry_after(super::grpc::RETRY_AFTER_S)),
         }
     }
@@ -288,7 +319,7 @@ fn contractual(response: Response<Body>) -> Response<Body> {
     let Some(status) = response.extensions().get::<tonic::Status>() else {
         return response;
     };
-    let ours = std::error::Error::source(status).is_some_and(|source| source.is::<ApiError>());
+    let ours = std::error::Error::source(status).is_some_and(<dyn std::error::Error>::is::<ApiError>);
     if ours || status.code() == tonic::Code::Ok {
         return response;
     }
@@ -305,6 +336,23 @@ mod tests {
         deadline_max: Duration::from_secs(30),
         calls_in_flight_max: 1,
     };
+
+    #[test]
+    fn a_trace_id_is_taken_from_w3c_then_from_b3_and_only_if_it_is_one() {
+        let w3c = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        for (headers, expected) in [
+            (vec![("traceparent", w3c)], Some(id)),
+            (vec![("x-b3-traceid", "463ac35c9f6413ad")], Some("463ac35c9f6413ad")),
+            (vec![("traceparent", w3c), ("x-b3-traceid", "463ac35c9f6413ad")], Some(id)),
+            (vec![("traceparent", "00-forged line-00-01")], None),
+            (vec![], None),
+        ] {
+            let sent =
+                headers.iter().map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")));
+            assert_eq!(trace_id(&sent.collect()), expected, "{headers:?}");
+        }
+    }
 
     #[test]
     fn deadlines_are_read_on_both_faces_and_kept_between_the_bounds() {

@@ -54,7 +54,7 @@ pub(super) async fn look_up(
     product: Option<&ChargeCode>,
 ) -> Result<Option<Account>, Stop> {
     let (csp, _) = gateway.csp(&profile.id)?;
-    let call = gateway.call(profile, &caller.correlation, caller.time_left());
+    let call = Gateway::call(profile, &caller.correlation, caller.time_left());
     Ok(csp.account(who, product, &call).await?)
 }
 

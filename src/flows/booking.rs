@@ -68,15 +68,14 @@ pub(super) async fn book(gateway: &Gateway, record: Transaction, caller: &Caller
 
 /// Step e: sends the order, and again while it was not applied and there is time.
 async fn send(gateway: &Gateway, record: &Transaction, caller: &Caller) -> Heard {
-    let (csp, profile) = match gateway.csp(&record.account.csp) {
-        Ok(found) => found,
-        Err(_) => return Heard::NotApplied("the CSP is not configured any more".to_owned()),
+    let Ok((csp, profile)) = gateway.csp(&record.account.csp) else {
+        return Heard::NotApplied("the CSP is not configured any more".to_owned());
     };
     let mut pause = Duration::from_millis(u64::from(gateway.bounds.retry_pause_ms));
     let mut attempt: u32 = 1;
     loop {
         // The call's own time-out counts, not the caller's deadline: from here on the work is the gateway's.
-        let call = gateway.call(profile, &caller.correlation, Duration::MAX);
+        let call = Gateway::call(profile, &caller.correlation, Duration::MAX);
         let error = match order(gateway, record, csp.as_ref(), &call).await {
             Ok(receipt) => return Heard::Booked(receipt),
             Err(error) => error,

@@ -136,7 +136,7 @@ impl Gateway {
     }
 
     /// What goes with a call to a CSP: its own time-out, within the time that is left.
-    fn call(&self, profile: &CspProfile, correlation: &CorrelationId, time_left: Duration) -> CallContext {
+    fn call(profile: &CspProfile, correlation: &CorrelationId, time_left: Duration) -> CallContext {
         let own = Duration::from_millis(u64::from(profile.call_timeout_ms));
         CallContext { correlation: correlation.clone(), budget: own.min(time_left) }
     }

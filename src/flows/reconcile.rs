@@ -98,7 +98,7 @@ async fn ask(
     let Ok((csp, profile)) = gateway.csp(&record.account.csp) else {
         return Learnt::Unclear("the CSP is not configured any more".to_owned());
     };
-    let call = gateway.call(profile, correlation, time_left);
+    let call = Gateway::call(profile, correlation, time_left);
     match recovery {
         Recovery::Inquiry => match csp.inquire(&record.reference, &call).await {
             Ok(Inquiry::Booked(receipt)) => Learnt::Booked(receipt),

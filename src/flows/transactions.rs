@@ -126,9 +126,9 @@ pub struct Page {
 }
 
 /// Lists a partner's transactions, newest first.
-pub async fn list(gateway: &Gateway, caller: &Caller, list: ReadList) -> Result<Page, Stop> {
-    let mut query = list.query;
-    if let Some(sealed) = &list.account_id {
+pub async fn list(gateway: &Gateway, caller: &Caller, asked: ReadList) -> Result<Page, Stop> {
+    let mut query = asked.query;
+    if let Some(sealed) = &asked.account_id {
         let key: AccountKey = account::unseal(gateway, caller, sealed).ok_or(Refusal::AccountNotFound)?;
         query.account = Some(key);
     }
@@ -140,7 +140,7 @@ pub async fn list(gateway: &Gateway, caller: &Caller, list: ReadList) -> Result<
     let more = rows.len() > page_size;
     rows.truncate(page_size);
     let next_page_token = match rows.last() {
-        Some(last) if more => seal_token(gateway, caller, last.cursor, &list.filters),
+        Some(last) if more => seal_token(gateway, caller, last.cursor, &asked.filters),
         Some(_) | None => String::new(),
     };
     Ok(Page { transactions: rows.into_iter().map(|row| row.transaction).collect(), next_page_token })

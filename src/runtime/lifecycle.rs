@@ -158,6 +158,7 @@ async fn live(
     }
 
     let admin_stop = CancellationToken::new();
+    let upkeep = tokio::spawn(workers::keep_metrics(metrics.clone(), stop.clone()));
     let admin = Admin { gateway: Arc::clone(&gateway), metrics, stop: stop.clone() };
     let admin = tokio::spawn(admin::serve(admin_listener, admin, admin_stop.clone()));
     let bounds = ReconcileBounds {
@@ -185,6 +186,7 @@ async fn live(
         tracing::error!("some transactions are left to reconciliation");
     }
     worker.await.unwrap_or_default();
+    upkeep.await.unwrap_or_default();
     admin_stop.cancel();
     match admin.await {
         Ok(ended) => Ok(ended?),
@@ -208,7 +210,7 @@ fn serve_bounds(config: &Config) -> serve::Bounds {
 /// Builds the faces around a gateway.
 fn front(config: &Config, wired: Wired) -> Result<(Front, Health), LifeError> {
     let Wired { gateway, sandbox } = wired;
-    let services = grpc::services(&gateway, sandbox)?;
+    let services = grpc::services(&gateway, sandbox.as_ref())?;
     let keys = Keys::new(config.partner_keys.clone(), &gateway.directory);
     let milliseconds = |count: u32| Duration::from_millis(u64::from(count));
     let bounds = stack::Bounds {

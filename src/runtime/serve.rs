@@ -82,7 +82,7 @@ fn builder(bounds: &Bounds) -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(bounds.streams_max)
         .max_header_list_size(HEAD_BYTES_MAX)
-        .keep_alive_interval(Some(Duration::from_secs(60)))
+        .keep_alive_interval(Some(Duration::from_mins(1)))
         .keep_alive_timeout(Duration::from_secs(20));
     builder
 }

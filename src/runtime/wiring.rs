@@ -1,7 +1,7 @@
 //! The wiring: which adapter stands behind which port. The one place that sees both.
 //!
 //! Invariant: what a configuration names is built here or the start stops with what is wrong; no flow and no face knows
-//! which store or operator it speaks to. A new operator is a folder of `adapters/csp` and an arm of [`csp`].
+//! which store or operator it speaks to. A new operator is a folder of `adapters/csp` and an arm of `csp` below.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -88,9 +88,10 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
     let ledger = Arc::new(SqliteLedger::open(data_dir)?);
     let key_file: PathBuf = config.keys.master_key_file.clone().unwrap_or_else(|| data_dir.join(MASTER_KEY_FILE));
     let secrets = Arc::new(SystemSecrets::open(&key_file)?);
-    let movable = match config.sandbox.enabled {
-        true => Some(Arc::new(MovableSystemClock::open(&data_dir.join(CLOCK_FILE))?)),
-        false => None,
+    let movable = if config.sandbox.enabled {
+        Some(Arc::new(MovableSystemClock::open(&data_dir.join(CLOCK_FILE))?))
+    } else {
+        None
     };
     let clock: Arc<dyn Clock> = match &movable {
         Some(clock) => Arc::<MovableSystemClock>::clone(clock),

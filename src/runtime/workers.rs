@@ -1,4 +1,4 @@
-//! Work that nobody waits for: reconciliation, for as long as the gateway lives.
+//! Work that nobody waits for: reconciliation and upkeep, for as long as the gateway lives.
 //!
 //! Invariant: a worker never ends by an error; it says what is wrong, rests and goes on. What reconciling means is not
 //! here.
@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::flows::{Gateway, reconcile};
@@ -36,6 +37,19 @@ pub async fn reconcile(gateway: Arc<Gateway>, bounds: ReconcileBounds, stop: Can
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// How often measured values are put into their buckets while nobody asks for them.
+const UPKEEP_PAUSE: Duration = Duration::from_secs(5);
+
+/// Keeps what is measured from piling up, until `stop` is called.
+pub async fn keep_metrics(metrics: PrometheusHandle, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(UPKEEP_PAUSE) => metrics.run_upkeep(),
         }
     }
 }

@@ -67,10 +67,10 @@ fn the_first_row_that_fits_decides() {
 
 #[test]
 fn the_key_of_a_refund_is_its_own_id() {
-    for (reference_id, amount, kind) in
-        [(None, "1", Kind::Charge), (None, "-1", Kind::Refund), (Some("c0"), "-1", Kind::Refund)]
+    for (amount, reference_id, kind) in
+        [("1", None, Kind::Charge), ("-1", None, Kind::Refund), ("-1", Some("c0"), Kind::Refund)]
     {
-        let reading = read_it(&Raw { reference_id, amount, ..PERFECT });
+        let reading = read_it(&Raw { amount, reference_id, ..PERFECT });
         let key = reading.well_formed.expect("well formed").key;
         assert_eq!((key.kind, key.ext_transaction_id.as_str()), (kind, "c1"), "{reference_id:?} {amount}");
     }

@@ -22,7 +22,7 @@ pub(crate) fn now() -> Time {
 }
 
 pub(crate) fn after_s(seconds: i64) -> Time {
-    Time::from_second(1_700_000_000 + seconds).expect("in range")
+    Time::from_second(1_700_000_000_i64.saturating_add(seconds)).expect("in range")
 }
 
 pub(crate) fn msisdn(number: &str) -> Address {

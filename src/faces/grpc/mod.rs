@@ -48,7 +48,7 @@ macro_rules! bounded {
 /// The descriptor set is not one that reflection can serve.
 pub fn services(
     gateway: &Arc<Gateway>,
-    sandbox: Option<Arc<Sandbox>>,
+    sandbox: Option<&Arc<Sandbox>>,
 ) -> Result<Services, tonic_reflection::server::Error> {
     use pb::v1::account_service_server::AccountServiceServer;
     use pb::v1::notification_service_server::NotificationServiceServer;
@@ -67,8 +67,8 @@ pub fn services(
         .add_service(bounded!(health_service))
         .add_service(bounded!(reflection(sandbox.is_some()).build_v1()?))
         .add_service(bounded!(reflection(sandbox.is_some()).build_v1alpha()?));
-    if let Some(sandbox) = sandbox.clone() {
-        let door = sandbox::SandboxDoor { gateway: shared(), sandbox };
+    if let Some(sandbox) = sandbox {
+        let door = sandbox::SandboxDoor { gateway: shared(), sandbox: Arc::clone(sandbox) };
         routes.add_service(bounded!(SandboxServiceServer::new(door)));
     }
     Ok(Services { routes: routes.routes().prepare(), keyed: keyed(sandbox.is_some()), health })

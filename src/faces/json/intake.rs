@@ -46,7 +46,7 @@ async fn collect<B>(headers: &HeaderMap, body: B) -> Result<Bytes, &'static str>
 where
     B: http_body::Body<Data = Bytes>,
 {
-    let verdict = if is_json(headers) { Ok(()) } else { Err(reason::BODY_JSON) };
+    let verdict = if is_json(headers) && is_plain(headers) { Ok(()) } else { Err(reason::BODY_JSON) };
     // A caller that asks first has not sent the body yet: to read it would be to ask for it.
     let announced = body.size_hint().lower();
     if headers.contains_key(EXPECT) && announced > u64::try_from(BODY_BYTES_MAX).unwrap_or(u64::MAX) {
@@ -98,6 +98,12 @@ fn is_json(headers: &HeaderMap) -> bool {
             Some(_) => true,
             None => parameter.is_empty(),
         })
+}
+
+/// No content coding (RFC 9110 section 8.4): none is offered here, and a packed body must not be taken for a plain one.
+fn is_plain(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(CONTENT_ENCODING).iter();
+    values.all(|value| value.as_bytes().is_empty() || value.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// Headers that are about this connection, this body or this exchange, and not about the request.
@@ -182,6 +188,17 @@ mod tests {
             let read = body(&headers, Full::new(Bytes::from(vec![b' '; length])), BODY_WAIT).await;
             let expected = if whole { Ok(length) } else { Err(reason::BODY_OBJECT) };
             assert_eq!(read.map(|body| body.map(|bytes| bytes.len())), Ok(expected), "{length}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_packed_body_is_not_taken_for_a_plain_one() {
+        for (coding, plain) in [("identity", true), ("Identity", true), ("", true), ("gzip", false), ("br", false)] {
+            let mut headers = with_type("application/json");
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
+            let read = body(&headers, Full::new(Bytes::from_static(b"{}")), BODY_WAIT).await;
+            let expected = if plain { Ok(2) } else { Err(reason::BODY_JSON) };
+            assert_eq!(read.map(|body| body.map(|bytes| bytes.len())), Ok(expected), "{coding}");
         }
     }
 

@@ -34,7 +34,7 @@ pub(super) fn commit(connection: &mut Connection, units: &[UnitOfWork]) -> Outco
 }
 
 /// Proves that a unit of work could be committed now, by writing as much and giving it back.
-pub(super) fn probe(connection: &mut Connection) -> Result<(), LedgerUnavailable> {
+pub(super) fn probe(connection: &Connection) -> Result<(), LedgerUnavailable> {
     statements::fill_probe(connection).and_then(|()| statements::clear_probe(connection)).map_err(unavailable)
 }
 
@@ -84,12 +84,10 @@ fn apply(connection: &Connection, unit: &UnitOfWork) -> rusqlite::Result<Result<
     Ok(Ok(Commit::Done { version }))
 }
 
-/// Whether an error speaks of what was written, and not of the file or the disk.
+/// Whether an error speaks of one unit, and not of the file or the disk: what was to be written breaks the schema, or
+/// (an error that is not SQLite's) a stored row cannot be read.
 fn is_a_units_fault(error: &rusqlite::Error) -> bool {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) => true,
-        Some(_) => false,
-        // Not SQLite's: a stored row that cannot be read.
-        None => true,
-    }
+    error
+        .sqlite_error_code()
+        .is_none_or(|code| matches!(code, ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig))
 }

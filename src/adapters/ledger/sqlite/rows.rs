@@ -86,6 +86,15 @@ impl<'row, 'statement> Fields<'row, 'statement> {
         })
     }
 
+    /// A text that may be anything.
+    fn words<T>(&mut self, make: impl FnOnce(&'row str) -> T) -> Result<T, Error> {
+        self.text(|text| Some(make(text)))
+    }
+
+    fn words_or_null<T>(&mut self, make: impl FnOnce(&'row str) -> T) -> Result<Option<T>, Error> {
+        self.text_or_null(|text| Some(make(text)))
+    }
+
     /// An integer that fits its type.
     pub(super) fn number<T: TryFrom<i64>>(&mut self) -> Result<T, Error> {
         self.read(|value| value.as_i64().ok().and_then(|number| T::try_from(number).ok()))
@@ -113,7 +122,7 @@ impl<'row, 'statement> Fields<'row, 'statement> {
     }
 
     fn address(&mut self) -> Result<Option<Address>, Error> {
-        let kind = self.text_or_null(Some)?;
+        let kind = self.words_or_null(|word| word)?;
         self.text_or_null(|text| match kind {
             Some(MSISDN) => Some(Address::Msisdn(Msisdn::new(text))),
             Some(EMAIL) => Email::parse(text).map(Address::Email),
@@ -122,7 +131,7 @@ impl<'row, 'statement> Fields<'row, 'statement> {
     }
 
     fn lease(&mut self) -> Result<Option<Lease>, Error> {
-        let owner = self.text_or_null(|text| Some(InstanceId::new(text)))?;
+        let owner = self.words_or_null(InstanceId::new)?;
         let until = self.time_or_null()?;
         match (owner, until) {
             (Some(owner), Some(until)) => Ok(Some(Lease { owner, until })),
@@ -134,15 +143,11 @@ impl<'row, 'statement> Fields<'row, 'statement> {
     }
 }
 
-fn shared(text: &str) -> Option<Arc<str>> {
-    Some(Arc::from(text))
-}
-
 /// Reads the columns of [`TRANSACTION`], in their order.
 pub(super) fn transaction(fields: &mut Fields<'_, '_>) -> Result<Transaction, Error> {
     Ok(Transaction {
         key: TransactionKey {
-            partner: fields.text(|text| Some(PartnerId::new(text)))?,
+            partner: fields.words(PartnerId::new)?,
             kind: fields.text(Kind::from_word)?,
             ext_transaction_id: fields.text(ExtTransactionId::parse)?,
         },
@@ -150,33 +155,30 @@ pub(super) fn transaction(fields: &mut Fields<'_, '_>) -> Result<Transaction, Er
         state: fields.state()?,
         version: fields.number()?,
         compared: compared(fields)?,
-        account: AccountKey {
-            csp: fields.text(|text| Some(CspId::new(text)))?,
-            reference: fields.text(|text| Some(AccountRef::new(text)))?,
-        },
-        charge_code: fields.text(|text| Some(ChargeCode::new(text)))?,
+        account: AccountKey { csp: fields.words(CspId::new)?, reference: fields.words(AccountRef::new)? },
+        charge_code: fields.words(ChargeCode::new)?,
         money: Money { minor: fields.number()?, currency: fields.text(Currency::from_code)? },
         accepted_at: fields.time()?,
-        failure: fields.text_or_null(shared)?,
-        private_note: fields.text_or_null(shared)?,
+        failure: fields.words_or_null(Arc::from)?,
+        private_note: fields.words_or_null(Arc::from)?,
         refunds_held_minor: fields.number()?,
         refunds_done_minor: fields.number()?,
         lease: fields.lease()?,
         due_at: fields.time_or_null()?,
         sent_before: fields.time()?,
         inquiries: fields.number()?,
-        stuck: fields.text_or_null(shared)?,
+        stuck: fields.words_or_null(Arc::from)?,
     })
 }
 
 fn compared(fields: &mut Fields<'_, '_>) -> Result<Compared, Error> {
     Ok(Compared {
         address: fields.address()?,
-        account_id: fields.text_or_null(|text| Some(SealedAccountId::new(text)))?,
-        partner_product: fields.text(|text| Some(ProductId::new(text)))?,
+        account_id: fields.words_or_null(SealedAccountId::new)?,
+        partner_product: fields.words(ProductId::new)?,
         amount: fields.text(Decimal::parse)?,
-        currency: fields.text(shared)?,
-        description: fields.text(shared)?,
+        currency: fields.words(Arc::from)?,
+        description: fields.words(Arc::from)?,
         reference_id: fields.text_or_null(ExtTransactionId::parse)?,
     })
 }

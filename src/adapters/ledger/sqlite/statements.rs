@@ -11,7 +11,10 @@ use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
 use super::super::judge::Stored;
 use super::rows::{self, Fields};
 use crate::domain::Time;
+use crate::domain::account::SealedAccountId;
+use crate::domain::address::Address;
 use crate::domain::event::Event;
+use crate::domain::ids::ExtTransactionId;
 use crate::domain::transaction::{
     BookAccount, COMPARED_VERSION, Hold, Kind, Posting, Status, Transaction, TransactionKey,
 };
@@ -69,14 +72,14 @@ pub(super) fn insert(connection: &Connection, record: &Transaction, version: u32
             record.money.minor,
             record.money.currency.code(),
             COMPARED_VERSION,
-            sent.address.as_ref().map(|address| address.type_word()),
-            sent.address.as_ref().map(|address| address.expose()),
-            sent.account_id.as_ref().map(|id| id.as_str()),
+            sent.address.as_ref().map(Address::type_word),
+            sent.address.as_ref().map(Address::expose),
+            sent.account_id.as_ref().map(SealedAccountId::as_str),
             sent.partner_product.as_str(),
             sent.amount.to_string(),
             &*sent.currency,
             &*sent.description,
-            sent.reference_id.as_ref().map(|id| id.as_str()),
+            sent.reference_id.as_ref().map(ExtTransactionId::as_str),
         ])?;
     Ok(connection.last_insert_rowid())
 }
@@ -211,12 +214,14 @@ pub(super) fn recall(connection: &Connection, key: &TransactionKey) -> rusqlite:
 /// Records whose time has come, oldest due first.
 pub(super) fn due(connection: &Connection, now: Time, rows_max: u32) -> rusqlite::Result<Vec<Transaction>> {
     connection
-        .prepare_cached(&format!(
-            "SELECT {} FROM transactions WHERE due_at_us <= ?1 ORDER BY due_at_us, seq LIMIT ?2",
-            rows::TRANSACTION
-        ))?
+        .prepare_cached(&due_text())?
         .query_map(params![now.as_microsecond(), rows_max], |row| rows::transaction(&mut Fields::of(row)))?
         .collect()
+}
+
+/// The statement of what is due.
+pub(super) fn due_text() -> String {
+    format!("SELECT {} FROM transactions WHERE due_at_us <= ?1 ORDER BY due_at_us, seq LIMIT ?2", rows::TRANSACTION)
 }
 
 /// A page of a partner's records, newest first.
@@ -241,7 +246,7 @@ pub(super) fn list(connection: &Connection, query: &ListQuery) -> rusqlite::Resu
 }
 
 /// The statement of a list: one of a few texts, so that each filter can have an index of its own.
-fn list_text(query: &ListQuery) -> String {
+pub(super) fn list_text(query: &ListQuery) -> String {
     let account = if query.account.is_some() { "AND csp = ?6 AND account_ref = ?7" } else { "" };
     let status = match query.status {
         None => "AND state <> 'released'",
@@ -249,10 +254,12 @@ fn list_text(query: &ListQuery) -> String {
         Some(Status::Failure) => "AND state = 'failure'",
         Some(Status::Pending) => "AND state IN ('pending', 'unknown')",
     };
-    let kind = match query.kind {
-        None => "",
-        Some(Kind::Charge) => "AND kind = 'charge'",
-        Some(Kind::Refund) => "AND kind = 'refund'",
+    // The plus keeps SQLite from the index of refunds where that of a status is the smaller one.
+    let kind = match (query.kind, query.status) {
+        (None, _) => "",
+        (Some(Kind::Charge), _) => "AND kind = 'charge'",
+        (Some(Kind::Refund), None | Some(Status::Success)) => "AND kind = 'refund'",
+        (Some(Kind::Refund), Some(Status::Failure | Status::Pending)) => "AND +kind = 'refund'",
     };
     format!(
         "SELECT seq, {} FROM transactions WHERE partner = ?1 AND accepted_at_us >= ?2 \

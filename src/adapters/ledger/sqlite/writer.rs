@@ -18,9 +18,9 @@ use crate::domain::transaction::UnitOfWork;
 use crate::ports::ledger::{Commit, LedgerUnavailable};
 
 /// Units that may wait to be committed: about a fifth of a second of work at full speed.
-const QUEUE_LENGTH_MAX: usize = 4096;
+pub(super) const QUEUE_LENGTH_MAX: usize = 4096;
 /// Most jobs of one transaction: more gain nothing, and make the first one wait for the last.
-const BATCH_LENGTH_MAX: usize = 512;
+pub(super) const BATCH_LENGTH_MAX: usize = 512;
 
 type Answer<T> = oneshot::Sender<Result<T, LedgerUnavailable>>;
 
@@ -78,6 +78,19 @@ impl Writer {
     /// Whether a unit could be committed.
     pub(super) async fn probe(&self) -> Result<(), LedgerUnavailable> {
         self.ask(Job::Probe).await
+    }
+
+    /// Does something with the writer's connection, in its turn.
+    #[cfg(test)]
+    pub(super) async fn run(&self, act: impl FnOnce(&mut Connection) + Send + 'static) {
+        let queue = self.queue.as_ref().expect("the writer is open");
+        assert!(queue.send(Job::Run(Box::new(act))).await.is_ok(), "the writer works");
+    }
+
+    /// Jobs that wait in the queue.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.max_capacity().saturating_sub(queue.capacity()))
     }
 
     pub(super) fn figures(&self) -> Figures {
