@@ -151,17 +151,17 @@ fn refund(client: &Client, number: u64, count: u32, asked: &[Ask], draw: &mut Dr
 /// Has the operator misbehave for the next while. Every fault is one after which it answers inquiries truthfully, and
 /// what is late is never later than it has promised.
 pub async fn trouble(operator: &Operator, draw: &mut Draw) {
-    for _ in 0..3 {
-        let verb = ["charge", "refund", "inquire", "account"][usize::try_from(draw.below(4)).expect("small")];
-        let delay_ms = 50 + draw.below(800);
-        let mut fault = match draw.below(13) {
+    for _ in 0..4 {
+        let verb = ["charge", "charge", "refund", "inquire", "account"][usize::try_from(draw.below(5)).expect("small")];
+        let delay_ms = 400 + draw.below(1000);
+        let mut fault = match draw.below(16) {
             0 => json!({ "fault": "answer-lost" }),
             1 => json!({ "fault": "request-lost" }),
             2 => json!({ "fault": "cut-before" }),
             3 => json!({ "fault": "cut-after" }),
             4 => json!({ "fault": "cut-answer" }),
             5 => json!({ "fault": "delay", "delayMs": delay_ms }),
-            6 | 7 => json!({ "fault": "late", "delayMs": delay_ms }),
+            6 | 7 | 13..=15 => json!({ "fault": "late", "delayMs": delay_ms }),
             8 => json!({ "fault": "twice" }),
             9 => json!({ "fault": "not-applied" }),
             10 => json!({ "fault": "status", "status": 500, "applied": true }),
