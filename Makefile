@@ -1,12 +1,13 @@
 # The project's recipes. Continuous integration calls these and nothing else.
 # A fresh machine needs a Rust toolchain, and for `make test` apt-get or the packages that it names.
 
-.PHONY: run test sim check fmt lint doc outside certify clean help
+.PHONY: run test sim check fmt lint doc outside crash certify clean help
 
 CARGO := cargo
 CARGO_FLAGS := --locked
 SEEDS := 100000
 FIRST := 0
+KILLS ?= 300
 
 help: ## Says what there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -37,6 +38,9 @@ doc:
 outside: ## Runs the clients that are not ours against the built binary: Python, Node, curl, buf, schemathesis.
 	$(CARGO) build $(CARGO_FLAGS)
 	conformance/outside/run
+
+crash: ## Kills the gateway at random moments under load, KILLS times (300), and compares bill, answers and ledger.
+	ONBILL_CRASH_KILLS=$(KILLS) $(CARGO) test $(CARGO_FLAGS) --test conformance -- --nocapture crash::
 
 certify: ## Certifies a sandbox of this build over both faces; the report is target/certify/index.html.
 	$(CARGO) build $(CARGO_FLAGS)

@@ -33,6 +33,7 @@ fn version_and_help_answer_on_standard_output_with_0() {
     for arguments in [
         &["--help"][..],
         &["serve", "--help"],
+        &["sandbox-csp", "--help"],
         &["config", "--help"],
         &["config", "check", "--help"],
         &["key", "new", "--help"],
@@ -48,7 +49,12 @@ fn version_and_help_answer_on_standard_output_with_0() {
 
 #[test]
 fn every_command_says_how_it_ends_and_shows_examples() {
-    for arguments in [&["serve", "--help"][..], &["config", "check", "--help"], &["key", "new", "--help"]] {
+    for arguments in [
+        &["serve", "--help"][..],
+        &["sandbox-csp", "--help"],
+        &["config", "check", "--help"],
+        &["key", "new", "--help"],
+    ] {
         let (_, out, _) = run(&mut onbill(arguments));
         assert!(out.contains("Examples:") && out.contains("Exit codes:"), "{arguments:?}: {out}");
     }

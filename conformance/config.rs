@@ -15,12 +15,12 @@ use onbill::domain::api_key::KeyDigest;
 use onbill::domain::catalogue::outcome;
 use onbill::domain::directory::SendQuota;
 use onbill::domain::ids::{ChargeCode, CspId, PartnerId, ProductId};
+use onbill::runtime::config::directory::{ApiKey, Speaks};
 use onbill::runtime::config::schema;
 use onbill::runtime::config::tables::LogFormat;
 use onbill::runtime::config::{Config, Environment, Overrides, Sources};
 
-/// A gateway outside the sandbox cannot be configured with an adapter that only a sandbox has, so these are sandboxes
-/// in all but what they test.
+/// The scripted CSP is a sandbox's only, so these are sandboxes in all but what they test.
 const MINIMAL: &str = r#"
 [sandbox]
 enabled = true
@@ -223,12 +223,12 @@ fn unknown_keys_are_named_with_where_they_stand_and_what_is_known() {
             "server.deadline_max: unknown key; known here: listen, admin_listen, data_dir, ",
         ),
         ("[servers]\nlisten = 'x'", "servers: unknown key; known here: server, log, pin, charge, reconcile, keys, "),
-        ("[csp.my-csp]\ncurency = 'MXN'", "csp.my-csp.curency: unknown key; known here: adapter, currency, "),
+        ("[csp.my-csp]\ncurency = 'MXN'", "csp.my-csp.curency: unknown key; known here: adapter, url, "),
         ("[csp.my-csp.sms]\ntext = 'x'", "csp.my-csp.sms.text: unknown key; known here: sender, language, pin_text "),
         ("[partner.my-ott.product.gold]\nprice = 1", "partner.my-ott.product.gold.price: unknown key; known here: "),
         ("[csp.my-csp.currency]\nx = 1", "csp.my-csp.currency: is {\"x\":1}, must be a text of 1 to 3 characters "),
         ("[csp.my-csp]\nsms = 'x'", "csp.my-csp.sms: is a table; known here: sender, language, pin_text "),
-        ("[csp]\nmy-csp = 1", "csp.my-csp: is a table; known here: adapter, currency, "),
+        ("[csp]\nmy-csp = 1", "csp.my-csp: is a table; known here: adapter, url, "),
         ("partner = 1", "partner: is a table; what stands here is an id "),
         ("[csp.BIG]\ncurrency = 'MXN'", "csp.BIG: the id \"BIG\" must be 1 to 64 of a-z, 0-9, - and _ "),
     ] {
@@ -301,6 +301,26 @@ fn a_file_that_cannot_be_read_is_named() {
         let problems = load(Some(&written.path), []).expect_err(expected);
         assert!(problems.starts_with(expected) && problems.lines().count() == 1, "{problems}");
     }
+}
+
+#[test]
+fn outside_the_sandbox_a_gateway_starts_with_a_csp_that_is_spoken_to_over_http() {
+    let text = merged(
+        &merged(MINIMAL, "[server]\ndata_dir = '/d'\n[partner.my-ott]\ncsps = ['my-csp']"),
+        "[sandbox]\nenabled = false\n[csp.my-csp]\nadapter = 'http'\nurl = 'https://csp.example/api'",
+    );
+    let written = file(&text);
+    let config = load(Some(&written.path), [("ONBILL__CSP__MY_CSP__API_KEY", "s3cret")]).expect("it fits");
+    assert!(!config.sandbox.enabled);
+    let [(id, Speaks::Http(table))] = &config.adapters[..] else {
+        panic!("{:?}", config.adapters);
+    };
+    assert_eq!((id.as_str(), table.url.to_string().as_str()), ("my-csp", "https://csp.example/api"));
+    assert_eq!(table.not_applied_codes, ["not-applied"]);
+    assert!(matches!(&table.api_key, Some(ApiKey::Given(key)) if key.expose() == "s3cret"));
+    let shown = config.effective.to_string();
+    assert!(shown.contains("csp.my-csp.api_key = \"****\"  # environment variable "), "{shown}");
+    assert!(!format!("{config:?} {shown}").contains("s3cret"), "a key is nowhere");
 }
 
 #[test]

@@ -13,6 +13,8 @@ mod house;
 mod config;
 mod cli;
 mod gateway;
+mod operator;
+mod crash;
 mod certify;
 mod ports;
 mod simulation;

@@ -47,6 +47,8 @@ enum Command {
 enum Plain {
     /// Run the gateway.
     Serve(commands::serve::Arguments),
+    /// Run the sandbox CSP as an operator of its own, for tests.
+    SandboxCsp(commands::sandbox_csp::Arguments),
     /// Check a configuration file.
     #[command(subcommand, arg_required_else_help = true)]
     Config(commands::config::Command),
@@ -91,6 +93,7 @@ fn certify(arguments: commands::certify::CertifyArgs) -> ExitCode {
 fn run(command: Plain, out: &mut dyn io::Write, err: &mut dyn io::Write) -> io::Result<Outcome> {
     match command {
         Plain::Serve(arguments) => commands::serve::run(arguments, Environment::of_process(), out, err),
+        Plain::SandboxCsp(arguments) => commands::sandbox_csp::run(arguments, out, err),
         Plain::Config(commands::config::Command::Check(arguments)) => {
             commands::config::check(&arguments, Environment::of_process(), out, err)
         }

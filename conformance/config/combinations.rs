@@ -111,7 +111,7 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
     ),
     (
         "[csp.empty.sms]\nsender = 'x'",
-        "csp.empty.adapter: must be set: \"sandbox\"\ncsp.empty.currency: must be set: a currency of ISO 4217, like MXN\ncsp.empty.msisdn_pattern: must be set: a regular expression from ^ to $, like ^[0-9]{10}$",
+        "csp.empty.adapter: must be set: one of \"sandbox\", \"http\"\ncsp.empty.currency: must be set: a currency of ISO 4217, like MXN\ncsp.empty.msisdn_pattern: must be set: a regular expression from ^ to $, like ^[0-9]{10}$",
     ),
     (
         "[partner.empty]\npin_before_first_charge_minutes = 1",
@@ -136,6 +136,22 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
     (
         "[partner.my-ott.webhook]\nurl = 'https://example.com/'\nsecrets = ['whsec_short']",
         "partner.my-ott.webhook.secrets: must be a list of 1 to 2 secrets, each whsec_ and 24 to 64 bytes in base64",
+    ),
+    (
+        "[csp.my-csp]\nurl = 'http://csp.example'\napi_key = 'k'",
+        "csp.my-csp.url: is of the adapter \"http\" only\ncsp.my-csp.api_key: is of the adapter \"http\" only",
+    ),
+    (
+        "[csp.my-csp]\nadapter = 'http'",
+        "csp.my-csp.url: must be set for the adapter \"http\": an http or https URL without user, query or fragment, like https://csp.example/api",
+    ),
+    (
+        "[csp.my-csp]\nadapter = 'http'\nurl = 'https://me:secret@csp.example'",
+        "csp.my-csp.url: must be an http or https URL without user, query or fragment, like https://csp.example/api",
+    ),
+    (
+        "[csp.my-csp]\nadapter = 'http'\nurl = 'csp.example'",
+        "csp.my-csp.url: must be an http or https URL without user, query or fragment, like https://csp.example/api",
     ),
     ("[csp.my-csp.verdicts]\ncode = ''", "csp.my-csp.verdicts.code: is \"\", must be a text of 1 to 128 characters"),
 ];

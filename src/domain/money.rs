@@ -10,6 +10,8 @@ use std::fmt;
 const INTEGER_DIGITS_MAX: usize = 12;
 /// Digits after the point that an amount may be written with. 12 + 18 digits fit an `i128` with room to spare.
 const FRACTION_DIGITS_MAX: usize = 18;
+/// Digits before the point of anything that fits 64 bits of minor units. With the fraction they still fit an `i128`.
+const MINOR_DIGITS_MAX: usize = 19;
 
 /// An exact decimal number, kept without trailing zeros, so that equal values are equal values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,6 +24,10 @@ impl Decimal {
     /// Reads `-?(0|[1-9][0-9]{0,11})(\.[0-9]{1,18})?` (contract section 2); anything else is `None`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
+        Self::read(text, INTEGER_DIGITS_MAX)
+    }
+
+    fn read(text: &str, integer_digits_max: usize) -> Option<Self> {
         let (negative, digits) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, text),
@@ -38,7 +44,7 @@ impl Decimal {
             None => "",
         };
         let leading_zero = integer.len() > 1 && integer.starts_with('0');
-        if integer.is_empty() || integer.len() > INTEGER_DIGITS_MAX || leading_zero {
+        if integer.is_empty() || integer.len() > integer_digits_max || leading_zero {
             return None;
         }
         let mut coefficient: i128 = 0;
@@ -155,6 +161,13 @@ impl Money {
         Self { minor, currency }
     }
 
+    /// Reads what [`fmt::Display`] prints, whatever fits 64 bits of minor units. `None` for anything else, and for more
+    /// decimals than the currency has.
+    #[must_use]
+    pub fn parse(text: &str, currency: Currency) -> Option<Self> {
+        Decimal::read(text, MINOR_DIGITS_MAX)?.to_minor(currency).map(|minor| Self { minor, currency })
+    }
+
     /// The same amount with the other sign.
     #[must_use]
     pub const fn negated(self) -> Self {
@@ -251,6 +264,14 @@ mod tests {
                 let money = Money::new(minor, currency(code));
                 let read = Decimal::parse(&money.to_string()).expect("what we print we read");
                 prop_assert_eq!(read.to_minor(money.currency), Some(minor));
+            }
+        }
+
+        #[test]
+        fn all_money_there_can_be_survives_being_printed_and_read(minor in proptest::num::i64::ANY) {
+            for code in ["MXN", "JPY", "KWD"] {
+                let money = Money::new(minor, currency(code));
+                prop_assert_eq!(Money::parse(&money.to_string(), money.currency), Some(money));
             }
         }
 

@@ -36,6 +36,19 @@ pub struct BillLine {
     pub at: Time,
 }
 
+/// A line as the operator's own books have it, whoever's bill it is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BookedLine {
+    /// Its place among all lines of all bills, rising, from 1.
+    pub sequence: u64,
+    /// Whose bill.
+    pub number: Msisdn,
+    /// The charge that it gives back; `None` on a charge.
+    pub charge: Option<Reference>,
+    /// What stands on the bill.
+    pub line: BillLine,
+}
+
 /// A bill.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bill {
@@ -53,6 +66,13 @@ pub trait SandboxCsp: Send + Sync {
 
     /// The bill of a number, with at most `lines_max` lines.
     async fn bill(&self, number: &Msisdn, lines_max: usize) -> Result<Bill, SandboxUnavailable>;
+
+    /// The lines of all bills, former ones included, in the order in which they were booked: at most `lines_max` of
+    /// those after a sequence.
+    async fn booked(&self, after: u64, lines_max: usize) -> Result<Vec<BookedLine>, SandboxUnavailable>;
+
+    /// The line that was booked under a reference.
+    async fn line(&self, reference: &Reference) -> Result<Option<BookedLine>, SandboxUnavailable>;
 
     /// Makes a number as new: bill, balance, spending of the day, inbox.
     async fn reset(&self, number: &Msisdn) -> Result<(), SandboxUnavailable>;

@@ -9,7 +9,7 @@ pub mod effective;
 pub mod problem;
 pub mod schema;
 pub mod tables;
-mod directory;
+pub mod directory;
 mod layers;
 mod relations;
 mod sandbox;
@@ -22,11 +22,12 @@ use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Value};
 
+use self::directory::Speaks;
 use self::effective::Effective;
 use self::layers::Layers;
 use self::problem::{Problem, Problems};
 use self::shape::Report;
-use self::tables::{Adapter, Charge, Keys, Log, Pin, Reconcile, Sandbox, Server, Tables};
+use self::tables::{Charge, Keys, Log, Pin, Reconcile, Sandbox, Server, Tables};
 use crate::domain::api_key::PartnerKeys;
 use crate::domain::directory::Directory;
 use crate::domain::ids::CspId;
@@ -100,7 +101,7 @@ pub struct Config {
     /// Whose key is whose.
     pub partner_keys: PartnerKeys,
     /// How each CSP is spoken to.
-    pub adapters: Vec<(CspId, Adapter)>,
+    pub adapters: Vec<(CspId, Speaks)>,
     /// All of it as the start log shows it.
     pub effective: Effective,
 }

@@ -10,3 +10,4 @@ pub mod workers;
 pub mod admin;
 pub mod webhooks;
 pub mod telemetry;
+pub mod sandbox_csp;

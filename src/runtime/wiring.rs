@@ -4,22 +4,27 @@
 //! which store or operator it speaks to. A new operator is a folder of `adapters/csp` and an arm of `csp` below.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ::http::HeaderValue;
 use jiff::tz::TimeZone;
 use tokio_util::task::TaskTracker;
 
-use super::config::Config;
-use super::config::tables::Adapter;
-use crate::adapters::clock::{ClockFileError, MovableSystemClock, SystemClock};
+use super::config::directory::{ApiKey, HttpTable, Speaks};
+use super::config::{Config, SANDBOX_CSP};
+use crate::adapters::clock::{ClockFileError, ManualClock, MovableSystemClock, SystemClock};
 use crate::adapters::courier::http::HttpCourier;
+use crate::adapters::csp::http::{self, HttpCsp};
 use crate::adapters::csp::sandbox::{BillError, Sandbox as ScriptedCsp, Settings};
 use crate::adapters::ephemeral::{self, MemoryEphemeral};
 use crate::adapters::ledger::sqlite::{OpenError as LedgerError, SqliteLedger};
 use crate::adapters::secrets::{SecretsError, SystemSecrets};
+use crate::domain::Time;
 use crate::domain::directory::CspProfile;
 use crate::domain::ids::{CspId, InstanceId};
+use crate::domain::money::Currency;
 use crate::flows::deliver::Posts;
 use crate::flows::sandbox::Sandbox;
 use crate::flows::watch::Watchers;
@@ -52,6 +57,24 @@ pub enum WiringError {
     /// The courier.
     #[error("events cannot be sent")]
     Courier(#[from] rustls::Error),
+    /// A CSP that is spoken to over HTTP.
+    #[error("the CSP {0} cannot be spoken to")]
+    HttpCsp(CspId, #[source] http::SettingsError),
+    /// A file that a CSP's table names.
+    #[error("csp.{csp}.{key}: {path} cannot be read", path = .path.display())]
+    CspFile {
+        /// Which CSP.
+        csp: CspId,
+        /// Which key.
+        key: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A CSP's key that cannot be sent. It is not shown.
+    #[error("csp.{0}: its API key must be visible characters, at least one")]
+    CspKey(CspId),
     /// The directory has no such CSP: the configuration was not checked.
     #[error("the CSP {0} has no profile")]
     NoProfile(CspId),
@@ -83,7 +106,7 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
     let mut csps = Csps::default();
     for (id, adapter) in &config.adapters {
         let profile = config.directory.csp(id).ok_or_else(|| WiringError::NoProfile(id.clone()))?;
-        csp(&mut csps, *adapter, profile, data_dir, &clock)?;
+        csp(&mut csps, adapter, profile, data_dir, &clock)?;
     }
     let instance = InstanceId::new(secrets.fresh_correlation_id().as_str());
     let gateway = Arc::new(Gateway {
@@ -114,6 +137,33 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
     Ok(Wired { gateway, sandbox })
 }
 
+/// The sandbox CSP outside a gateway.
+pub struct ScriptedOperator {
+    /// As a gateway knows it.
+    pub csp: Arc<dyn Csp>,
+    /// What is behind it.
+    pub back: Arc<dyn SandboxCsp>,
+    /// Its clock.
+    pub clock: Arc<dyn MovableClock>,
+}
+
+/// Opens the sandbox CSP with a clock of its own: the system's, or one that stands until it is moved.
+pub fn scripted_csp(
+    data_dir: &Path,
+    bill: &Path,
+    currency: Currency,
+    standing_at: Option<Time>,
+) -> Result<ScriptedOperator, WiringError> {
+    let clock: Arc<dyn MovableClock> = match standing_at {
+        Some(time) => Arc::new(ManualClock::new(time)),
+        None => Arc::new(MovableSystemClock::open(&data_dir.join(CLOCK_FILE))?),
+    };
+    let settings = Settings { currency, time_zone: TimeZone::UTC, clock: Arc::<dyn MovableClock>::clone(&clock) };
+    let opened = ScriptedCsp::open(bill, settings);
+    let scripted = Arc::new(opened.map_err(|error| WiringError::Csp(CspId::new(SANDBOX_CSP), error))?);
+    Ok(ScriptedOperator { csp: Arc::<ScriptedCsp>::clone(&scripted), back: scripted, clock })
+}
+
 /// The CSPs built so far.
 #[derive(Default)]
 struct Csps {
@@ -124,13 +174,13 @@ struct Csps {
 /// Builds the adapter of one CSP.
 fn csp(
     csps: &mut Csps,
-    adapter: Adapter,
+    adapter: &Speaks,
     profile: &CspProfile,
     data_dir: &Path,
     clock: &Arc<dyn Clock>,
 ) -> Result<(), WiringError> {
     match adapter {
-        Adapter::Sandbox => {
+        Speaks::Sandbox => {
             let file = data_dir.join(format!("csp-{}.sqlite", profile.id));
             let settings = Settings { currency: profile.currency, time_zone: TimeZone::UTC, clock: Arc::clone(clock) };
             let scripted =
@@ -139,6 +189,38 @@ fn csp(
             csps.all.insert(profile.id.clone(), Arc::<ScriptedCsp>::clone(&scripted));
             csps.scripted.insert(profile.id.clone(), scripted);
         }
+        Speaks::Http(table) => {
+            let settings = http_settings(&profile.id, table)?;
+            let http = HttpCsp::new(settings).map_err(|error| WiringError::HttpCsp(profile.id.clone(), error))?;
+            csps.all.insert(profile.id.clone(), Arc::new(http));
+        }
     }
     Ok(())
+}
+
+/// Reads the files that the settings of an HTTP adapter name.
+fn http_settings(id: &CspId, table: &HttpTable) -> Result<http::Settings, WiringError> {
+    let read = |key: &'static str, path: &Path| {
+        std::fs::read(path).map_err(|source| WiringError::CspFile { csp: id.clone(), key, path: path.into(), source })
+    };
+    let api_key = match &table.api_key {
+        None => None,
+        Some(ApiKey::Given(key)) => Some(key.expose().as_bytes().to_vec()),
+        Some(ApiKey::InFile(path)) => Some(read("api_key_file", path)?),
+    };
+    let header = |bytes: Vec<u8>| {
+        let mut value = HeaderValue::from_bytes(bytes.trim_ascii()).ok().filter(|value| !value.is_empty())?;
+        value.set_sensitive(true);
+        Some(value)
+    };
+    let api_key = match api_key {
+        None => None,
+        Some(bytes) => Some(header(bytes).ok_or_else(|| WiringError::CspKey(id.clone()))?),
+    };
+    Ok(http::Settings {
+        url: table.url.clone(),
+        api_key,
+        ca_pem: table.ca_file.as_deref().map(|path| read("ca_file", path)).transpose()?,
+        not_applied: table.not_applied_codes.clone(),
+    })
 }

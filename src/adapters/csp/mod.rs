@@ -3,3 +3,4 @@
 //! Invariant: each implements `ports::csp::Csp` and nothing of it shows through. Adding an operator is adding a folder.
 
 pub mod sandbox;
+pub mod http;

@@ -3,11 +3,14 @@
 //! Invariant: a directory comes out only where nothing at all was reported; every CSP, currency, pattern, text and key
 //! in it has been looked at. Prefixes that two CSPs of a partner share are allowed: the first CSP wins.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+
+use http::Uri;
 
 use super::sandbox::DEMO_KEYS;
 use super::shape::Report;
-use super::tables::{Adapter, CspTable, PartnerTable, RecoveryWord, Tables, TestNumbersTable, WebhookTable};
+use super::tables::{Adapter, CspTable, PartnerTable, RecoveryWord, Secret, Tables, TestNumbersTable, WebhookTable};
 use crate::domain::api_key::{KeyDigest, PartnerKeys};
 use crate::domain::directory::{
     CspProfile, Directory, Partner, Pattern, PinSms, Product, Recovery, SendQuota, TestNumbers,
@@ -26,7 +29,38 @@ pub struct Built {
     /// Whose key is whose.
     pub keys: PartnerKeys,
     /// How each CSP is spoken to.
-    pub adapters: Vec<(CspId, Adapter)>,
+    pub adapters: Vec<(CspId, Speaks)>,
+}
+
+/// How one CSP is spoken to. Files are named here and read when the adapter is built.
+#[derive(Debug, Clone)]
+pub enum Speaks {
+    /// The scripted CSP within the gateway.
+    Sandbox,
+    /// The CSP's own API over HTTP.
+    Http(HttpTable),
+}
+
+/// What the adapter `http` needs.
+#[derive(Debug, Clone)]
+pub struct HttpTable {
+    /// Where the API begins: http or https, with a host and without a query.
+    pub url: Uri,
+    /// The key that the CSP asks for.
+    pub api_key: Option<ApiKey>,
+    /// Certificates that are trusted beside the public authorities'.
+    pub ca_file: Option<PathBuf>,
+    /// Statuses and codes with which the CSP says that nothing was applied.
+    pub not_applied_codes: Vec<String>,
+}
+
+/// Where the key of a CSP comes from.
+#[derive(Debug, Clone)]
+pub enum ApiKey {
+    /// From the configuration itself.
+    Given(Secret),
+    /// From a file that holds nothing else.
+    InFile(PathBuf),
 }
 
 /// Builds the directory, or reports why it cannot be built.
@@ -63,10 +97,10 @@ pub fn build(tables: &Tables, report: &mut Report) -> Option<Built> {
     }
 }
 
-fn adapter(id: &str, table: &CspTable, tables: &Tables, report: &mut Report) -> Option<Adapter> {
+fn adapter(id: &str, table: &CspTable, tables: &Tables, report: &mut Report) -> Option<Speaks> {
     match table.adapter {
         None => {
-            report.at(&["csp", id, "adapter"], "must be set: \"sandbox\"");
+            report.at(&["csp", id, "adapter"], "must be set: one of \"sandbox\", \"http\"");
             None
         }
         Some(Adapter::Sandbox) if !tables.sandbox.enabled => {
@@ -74,8 +108,49 @@ fn adapter(id: &str, table: &CspTable, tables: &Tables, report: &mut Report) -> 
             report.at(&["csp", id, "adapter"], text);
             None
         }
-        Some(adapter) => Some(adapter),
+        Some(Adapter::Sandbox) => {
+            let given = [
+                ("url", table.url.is_some()),
+                ("api_key_file", table.api_key_file.is_some()),
+                ("api_key", table.api_key.is_some()),
+                ("ca_file", table.ca_file.is_some()),
+            ];
+            for (name, _) in given.into_iter().filter(|(_, given)| *given) {
+                report.at(&["csp", id, name], "is of the adapter \"http\" only");
+            }
+            Some(Speaks::Sandbox)
+        }
+        Some(Adapter::Http) => Some(Speaks::Http(HttpTable {
+            url: url(id, table.url.as_deref(), report)?,
+            api_key: match (&table.api_key, &table.api_key_file) {
+                (Some(key), _) => Some(ApiKey::Given(key.clone())),
+                (None, Some(file)) => Some(ApiKey::InFile(file.clone())),
+                (None, None) => None,
+            },
+            ca_file: table.ca_file.clone(),
+            not_applied_codes: table.not_applied_codes.clone(),
+        })),
     }
+}
+
+fn url(id: &str, text: Option<&str>, report: &mut Report) -> Option<Uri> {
+    const ALLOWED: &str = "an http or https URL without user, query or fragment, like https://csp.example/api";
+    let path = ["csp", id, "url"];
+    let Some(text) = text else {
+        report.at(&path, format!("must be set for the adapter \"http\": {ALLOWED}"));
+        return None;
+    };
+    let is_usable = |url: &Uri| {
+        let scheme = matches!(url.scheme_str(), Some("http" | "https"));
+        let host = url.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+        scheme && host && url.query().is_none() && !text.contains('#')
+    };
+    let url = text.parse().ok().filter(is_usable);
+    if url.is_none() {
+        // Not shown: somebody may have put a password into it.
+        report.at(&path, format!("must be {ALLOWED}"));
+    }
+    url
 }
 
 fn csp(id: &str, table: &CspTable, tables: &Tables, report: &mut Report) -> Option<CspProfile> {

@@ -44,6 +44,11 @@ pub enum Allowed {
         /// Most characters of an entry.
         length_max: usize,
     },
+    /// A text that is never shown.
+    Secret {
+        /// Most characters.
+        length_max: usize,
+    },
     /// One key digest, or two while a partner changes its key.
     Digests,
     /// One secret that signs events, or two while a partner changes it.
@@ -104,7 +109,12 @@ pub const KEYS: &[Key] = &[
     key("reconcile.batch_max", whole(1, 10_000, "transactions")),
     key("keys.master_key_file", PATH),
     key("sandbox.enabled", Allowed::Switch),
-    key("csp.*.adapter", Allowed::Word(&["sandbox"])),
+    key("csp.*.adapter", Allowed::Word(&["sandbox", "http"])),
+    key("csp.*.url", text(2048)),
+    key("csp.*.api_key_file", PATH),
+    key("csp.*.api_key", Allowed::Secret { length_max: 1024 }),
+    key("csp.*.ca_file", PATH),
+    key("csp.*.not_applied_codes", Allowed::Texts { count_max: 64, length_min: 1, length_max: 64 }),
     key("csp.*.currency", text(3)),
     key("csp.*.msisdn_pattern", text(256)),
     key("csp.*.prefixes", Allowed::Texts { count_max: 1_000, length_min: 0, length_max: 15 }),
@@ -217,7 +227,9 @@ impl Allowed {
                 whole_number(value).is_some_and(|number| (i128::from(min)..=i128::from(max)).contains(&number))
             }
             Self::Word(words) => value.as_str().is_some_and(|word| words.contains(&word)),
-            Self::Text { length_max } => value.as_str().is_some_and(|text| is_text(text, 1, length_max)),
+            Self::Text { length_max } | Self::Secret { length_max } => {
+                value.as_str().is_some_and(|text| is_text(text, 1, length_max))
+            }
             Self::Texts { count_max, length_min, length_max } => {
                 is_list(value, count_max, |text| is_text(text, length_min, length_max))
             }
@@ -233,14 +245,14 @@ impl Allowed {
             Self::Switch => text.parse::<bool>().map_or_else(|_| Value::from(text), Value::from),
             Self::Whole { .. } => text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from),
             Self::Texts { .. } | Self::Digests | Self::Secrets => Value::from(read_list(text)),
-            Self::SocketAddress | Self::Word(_) | Self::Text { .. } => Value::from(text),
+            Self::SocketAddress | Self::Word(_) | Self::Text { .. } | Self::Secret { .. } => Value::from(text),
         }
     }
 
     /// Whether a refused value may be shown. Somebody may have put a key where its digest belongs.
     #[must_use]
     pub const fn may_be_shown(self) -> bool {
-        !matches!(self, Self::Digests | Self::Secrets)
+        !matches!(self, Self::Digests | Self::Secrets | Self::Secret { .. })
     }
 }
 
@@ -282,7 +294,9 @@ impl fmt::Display for Allowed {
                 let quoted: Vec<_> = words.iter().map(|word| format!("{word:?}")).collect();
                 write!(formatter, "one of {}", quoted.join(", "))
             }
-            Self::Text { length_max } => write!(formatter, "a text of 1 to {length_max} characters"),
+            Self::Text { length_max } | Self::Secret { length_max } => {
+                write!(formatter, "a text of 1 to {length_max} characters")
+            }
             Self::Texts { count_max, length_min, length_max } => {
                 write!(formatter, "a list of 1 to {count_max} texts of {length_min} to {length_max} characters")
             }
@@ -312,6 +326,11 @@ mod tests {
                 "csp.anything",
                 Place::Table(vec![
                     "adapter",
+                    "url",
+                    "api_key_file",
+                    "api_key",
+                    "ca_file",
+                    "not_applied_codes",
                     "currency",
                     "msisdn_pattern",
                     "prefixes",

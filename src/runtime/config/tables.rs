@@ -189,6 +189,34 @@ pub struct Sandbox {
 pub enum Adapter {
     /// The scripted CSP within the gateway.
     Sandbox,
+    /// The CSP's own API, `deploy/csp/csp-api-v1.yaml`.
+    Http,
+}
+
+/// A secret of the configuration: it neither prints nor is written anywhere.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret itself. For the adapter that needs it only.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("****")
+    }
+}
+
+/// Masked: what is written of a configuration is for people.
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("****")
+    }
 }
 
 /// How an outcome is learnt when an answer did not come, as written.
@@ -209,6 +237,16 @@ pub enum RecoveryWord {
 pub struct CspTable {
     /// How it is spoken to.
     pub adapter: Option<Adapter>,
+    /// Where its API begins, of the adapter `http`.
+    pub url: Option<String>,
+    /// File of the key that it asks for.
+    pub api_key_file: Option<PathBuf>,
+    /// The key itself; it wins over the file.
+    pub api_key: Option<Secret>,
+    /// File of certificates that are trusted beside the public authorities'.
+    pub ca_file: Option<PathBuf>,
+    /// Statuses and codes with which it says that nothing was applied.
+    pub not_applied_codes: Vec<String>,
     /// The only currency that it bills in.
     pub currency: Option<String>,
     /// The form of its numbers.
@@ -235,6 +273,11 @@ impl Default for CspTable {
     fn default() -> Self {
         Self {
             adapter: None,
+            url: None,
+            api_key_file: None,
+            api_key: None,
+            ca_file: None,
+            not_applied_codes: vec!["not-applied".to_owned()],
             currency: None,
             msisdn_pattern: None,
             prefixes: vec![String::new()],

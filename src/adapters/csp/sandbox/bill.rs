@@ -13,7 +13,7 @@ use super::file::{BillError, BillFile};
 use crate::domain::Time;
 use crate::domain::ids::Reference;
 use crate::domain::money::Currency;
-use crate::ports::sandbox::BillLine;
+use crate::ports::sandbox::{BillLine, BookedLine};
 
 /// Something to be booked: a charge, or what a refund gives back.
 #[derive(Debug, Clone)]
@@ -193,6 +193,21 @@ impl Bill {
     ) -> Result<(Vec<BillLine>, i64), BillError> {
         let bill = self.file.account(number)?.bill;
         self.file.lines(number, bill, currency, lines_max)
+    }
+
+    /// Lines of all bills after a sequence, oldest first.
+    pub(super) fn booked(
+        &self,
+        after: u64,
+        currency: Currency,
+        lines_max: usize,
+    ) -> Result<Vec<BookedLine>, BillError> {
+        self.file.booked(after, currency, lines_max)
+    }
+
+    /// The line of a reference.
+    pub(super) fn line_of(&self, reference: Reference, currency: Currency) -> Result<Option<BookedLine>, BillError> {
+        self.file.line_of(reference, currency)
     }
 
     /// Opens a new bill for a number, with nothing spent.

@@ -11,9 +11,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::bill::{Account, Booking, Decided};
 use crate::domain::Time;
+use crate::domain::address::Msisdn;
 use crate::domain::ids::Reference;
 use crate::domain::money::{Currency, Money};
-use crate::ports::sandbox::BillLine;
+use crate::ports::sandbox::{BillLine, BookedLine};
 
 /// Version of the tables below, kept in the file.
 const SCHEMA_VERSION: i64 = 1;
@@ -236,6 +237,45 @@ impl BillFile {
         lines.reverse();
         Ok((lines, total))
     }
+
+    /// Lines of all bills after a sequence, oldest first.
+    pub(super) fn booked(
+        &self,
+        after: u64,
+        currency: Currency,
+        lines_max: usize,
+    ) -> Result<Vec<BookedLine>, BillError> {
+        let bounded = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let sql = format!("SELECT {BOOKED} FROM decision WHERE id > ?1 AND refused IS NULL ORDER BY id LIMIT ?2");
+        let mut statement = self.sqlite.prepare_cached(&sql)?;
+        let mut rows = statement.query([bounded(after), i64::try_from(lines_max).unwrap_or(i64::MAX)])?;
+        let mut lines = Vec::new();
+        while let Some(row) = rows.next()? {
+            lines.push(booked_line(row, currency)?);
+        }
+        Ok(lines)
+    }
+
+    /// The line of a reference.
+    pub(super) fn line_of(&self, reference: Reference, currency: Currency) -> Result<Option<BookedLine>, BillError> {
+        let sql = format!("SELECT {BOOKED} FROM decision WHERE reference = ?1 AND refused IS NULL");
+        let mut statement = self.sqlite.prepare_cached(&sql)?;
+        let mut rows = statement.query([reference.as_bytes()])?;
+        rows.next()?.map(|row| booked_line(row, currency)).transpose()
+    }
+}
+
+/// Columns of [`booked_line`].
+const BOOKED: &str = "reference, minor, text, booked_at_us, id, number, charge";
+
+fn booked_line(row: &Row<'_>, currency: Currency) -> Result<BookedLine, BillError> {
+    let sequence: i64 = row.get(4)?;
+    Ok(BookedLine {
+        sequence: u64::try_from(sequence).map_err(|_| BillError::Damaged("a line's number"))?,
+        number: Msisdn::new(&row.get::<_, String>(5)?),
+        charge: row.get::<_, Option<[u8; 16]>>(6)?.map(Reference::from_bytes),
+        line: line(row, currency)?,
+    })
 }
 
 fn line(row: &Row<'_>, currency: Currency) -> Result<BillLine, BillError> {

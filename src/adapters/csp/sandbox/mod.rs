@@ -241,6 +241,14 @@ impl sandbox::SandboxCsp for Sandbox {
         Ok(sandbox::Bill { lines, total: Money::new(total, currency) })
     }
 
+    async fn booked(&self, after: u64, lines_max: usize) -> Result<Vec<sandbox::BookedLine>, SandboxUnavailable> {
+        self.counter.read(|bill| bill.booked(after, self.settings.currency, lines_max)).map_err(unavailable)
+    }
+
+    async fn line(&self, reference: &Reference) -> Result<Option<sandbox::BookedLine>, SandboxUnavailable> {
+        self.counter.read(|bill| bill.line_of(*reference, self.settings.currency)).map_err(unavailable)
+    }
+
     async fn reset(&self, number: &Msisdn) -> Result<(), SandboxUnavailable> {
         let of = number.clone();
         self.counter.write(move |bill| bill.reset(of.expose())).await.map_err(unavailable)?;

@@ -1,0 +1,211 @@
+//! The checker: what the operator has booked, what clients heard, and what the gateway says of it must be one story.
+//!
+//! Invariant: it knows nothing of how the gateway works, only what a partner and an operator may see.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use super::load::Client;
+use super::story::{Stories, Story, Verdict};
+use crate::operator::{Line, Operator, all_lines};
+
+/// How long the gateway may take to find out what became of everything. Its longest pause between two inquiries of a
+/// young transaction, the lease and the time after which the operator forgets are all well below it.
+const SETTLED_WITHIN: Duration = Duration::from_secs(30);
+/// Requests at a time.
+const AT_A_TIME: usize = 32;
+
+/// Repeats every request, those without a final answer until they have one, and complains of what stays open.
+pub async fn settle(client: &Client, stories: &Stories) -> Vec<String> {
+    ask_again(client, stories.all()).await;
+    let since = Instant::now();
+    loop {
+        let open: Vec<Story> = stories.all().into_iter().filter(|story| story.verdict().is_none()).collect();
+        if open.is_empty() || since.elapsed() > SETTLED_WITHIN {
+            return open.iter().map(|story| story.tell("stuck: it never became final")).collect();
+        }
+        ask_again(client, open).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn ask_again(client: &Client, stories: Vec<Story>) {
+    let mut running = tokio::task::JoinSet::new();
+    for story in stories {
+        if running.len() >= AT_A_TIME {
+            running.join_next().await;
+        }
+        let client = client.clone();
+        running.spawn(async move { client.ask_patiently(&story.ask).await });
+    }
+    while let Some(done) = running.join_next().await {
+        done.expect("no client panics");
+    }
+}
+
+/// Compares everything with everything.
+pub async fn compare(client: &Client, operator: &Operator, stories: &Stories) -> Vec<String> {
+    let lines = all_lines(&operator.client()).await;
+    let mut by_key: BTreeMap<String, Vec<Line>> = BTreeMap::new();
+    for line in lines {
+        by_key.entry(line.description.clone()).or_default().push(line);
+    }
+    let listed = listed(client).await;
+    let all = stories.all();
+    let mut complaints = Vec::new();
+    for story in &all {
+        let lines = by_key.remove(&story.ask.key()).unwrap_or_default();
+        complaints
+            .extend(against_bill(story, &lines).map(|wrong| story.tell(&format!("{wrong}; on the bill {lines:?}"))));
+        complaints.extend(against_itself(story).map(|wrong| story.tell(&wrong)));
+        complaints.extend(against_gateway(client, story, &listed).await.map(|wrong| story.tell(&wrong)));
+    }
+    complaints.extend(by_key.values().map(|lines| format!("booked, and never asked for: {lines:?}")));
+    complaints.extend(over_refunded(&all));
+    let known: BTreeSet<String> = all.iter().map(|story| story.ask.key()).collect();
+    complaints
+        .extend(listed.keys().filter(|key| !known.contains(*key)).map(|key| format!("{key}: listed, never asked for")));
+    complaints
+}
+
+/// Doubles, losses and wrong answers.
+fn against_bill(story: &Story, lines: &[Line]) -> Option<String> {
+    match (story.verdict(), lines) {
+        (_, [_, _, ..]) => Some("double: booked more than once".to_owned()),
+        (Some(Verdict::Success), []) => Some("lost: it succeeded and is not on the bill".to_owned()),
+        (Some(Verdict::Success), [line]) if line.amount != story.ask.amount() => {
+            Some("another amount is billed".into())
+        }
+        (Some(Verdict::Success), [line]) if line.address != story.ask.number => Some("another number is billed".into()),
+        (Some(Verdict::Success), [line]) if line.reference_id.is_some() != story.ask.charge.is_some() => {
+            Some("another kind is billed".to_owned())
+        }
+        (Some(Verdict::Failure), [_]) => Some("wrong answer: it failed and is on the bill".to_owned()),
+        (Some(Verdict::Refused), [_]) => Some("wrong answer: it was refused and is on the bill".to_owned()),
+        (Some(_) | None, _) => None,
+    }
+}
+
+/// A final answer never changes, and whoever asks after it was given gets it.
+fn against_itself(story: &Story) -> Option<String> {
+    let first = story.heard.iter().find(|heard| heard.final_body().is_some())?;
+    for heard in &story.heard {
+        match (&heard.answer, heard.final_body()) {
+            (_, Some(body)) if Some(body) != first.final_body() => return Some("a final answer changed".to_owned()),
+            (Some(answer), None) if heard.began > first.ended => {
+                return Some(format!("{answer:?} came after a final answer"));
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// What GET and List say.
+async fn against_gateway(client: &Client, story: &Story, listed: &BTreeMap<String, String>) -> Option<String> {
+    let expected = match story.verdict()? {
+        Verdict::Success => Some("Success"),
+        Verdict::Failure => Some("Failure"),
+        Verdict::Refused => None,
+    };
+    let path = format!("/transaction/{}?kind={}", story.ask.id, story.ask.kind);
+    let Some((status, body)) = client.get(&path).await else {
+        return Some("GET has no answer".to_owned());
+    };
+    let shown = (status == 200).then(|| body["status"].as_str()).flatten();
+    if shown != expected || (shown.is_some() && body["amount"] != story.ask.amount()) {
+        return Some(format!("GET says {status} {body}"));
+    }
+    let listed = listed.get(&story.ask.key()).map(String::as_str);
+    (listed != expected).then(|| format!("the list says {listed:?}"))
+}
+
+/// All transactions of the list, by key: their status.
+async fn listed(client: &Client) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    let mut token = String::new();
+    loop {
+        let (status, page) =
+            client.get(&format!("/transactions?pageSize=500&pageToken={token}")).await.expect("a list");
+        assert_eq!(status, 200, "{page}");
+        for row in page["transactions"].as_array().expect("rows") {
+            let text = |field: &str| row[field].as_str().expect("a text").to_owned();
+            let key = format!("{} {}", text("kind"), text("extTransactionId"));
+            assert!(all.insert(key.clone(), text("status")).is_none(), "{key} is listed twice");
+        }
+        page["nextPageToken"].as_str().expect("a token").clone_into(&mut token);
+        if token.is_empty() {
+            return all;
+        }
+    }
+}
+
+/// Charges of which more was given back than they were.
+fn over_refunded(all: &[Story]) -> Vec<String> {
+    let mut refunded: BTreeMap<&str, u64> = BTreeMap::new();
+    for story in all.iter().filter(|story| story.verdict() == Some(Verdict::Success)) {
+        if let Some(charge) = &story.ask.charge {
+            *refunded.entry(charge).or_default() += story.ask.minor;
+        }
+    }
+    let charges = all.iter().filter(|story| story.ask.charge.is_none());
+    charges
+        .filter(|story| refunded.get(story.ask.id.as_str()).is_some_and(|sum| *sum > story.ask.minor))
+        .map(|story| story.tell("more was given back than it was"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::story::{Ask, Heard};
+    use super::*;
+
+    fn story(answers: &[(u16, &str)]) -> Story {
+        let ask = Ask { kind: "charge", id: "1".into(), charge: None, number: "5550100001".into(), minor: 150 };
+        let heard = answers.iter().zip(0_u64..).map(|((status, state), second)| Heard {
+            began: Duration::from_secs(2 * second + 1),
+            ended: Duration::from_secs(2 * second + 2),
+            kills: 0,
+            answer: Some((*status, format!("{{\"status\":\"{state}\"}}"))),
+        });
+        Story { ask, heard: heard.collect() }
+    }
+
+    fn line(amount: &str, number: &str) -> Line {
+        let (reference, description) = (String::new(), String::new());
+        Line { address: number.into(), reference, reference_id: None, amount: amount.into(), description }
+    }
+
+    #[test]
+    fn a_bill_that_tells_another_story_is_complained_of() {
+        let (right, other) = (line("1.5", "5550100001"), line("1.51", "5550100001"));
+        let elsewhere = line("1.5", "5550100101");
+        for (answers, lines, complaint) in [
+            (&[(200, "Success")][..], vec![right.clone()], None),
+            (&[(200, "Success")], vec![], Some("lost")),
+            (&[(200, "Success")], vec![right.clone(), right.clone()], Some("double")),
+            (&[(200, "Success")], vec![other], Some("another amount")),
+            (&[(200, "Success")], vec![elsewhere], Some("another number")),
+            (&[(200, "Failure")], vec![], None),
+            (&[(200, "Failure")], vec![right.clone()], Some("wrong answer")),
+            (&[(400, "x")], vec![right.clone()], Some("wrong answer")),
+            (&[(503, "x")], vec![right.clone(), right], Some("double")),
+        ] {
+            let found = against_bill(&story(answers), &lines);
+            assert_eq!(found.is_some(), complaint.is_some(), "{answers:?}");
+            assert!(found.unwrap_or_default().starts_with(complaint.unwrap_or_default()), "{answers:?}");
+        }
+    }
+
+    #[test]
+    fn a_final_answer_that_changes_is_complained_of() {
+        for (answers, wrong) in [
+            (&[(200, "Pending"), (503, "x"), (200, "Success"), (200, "Success")][..], false),
+            (&[(200, "Success"), (200, "Failure")], true),
+            (&[(200, "Success"), (200, "Pending")], true),
+            (&[(200, "Failure"), (503, "x")], true),
+        ] {
+            assert_eq!(against_itself(&story(answers)).is_some(), wrong, "{answers:?}");
+        }
+    }
+}

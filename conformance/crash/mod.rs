@@ -1,0 +1,138 @@
+//! Real crashes: the built gateway is killed with SIGKILL at random moments under load, with an operator of its own
+//! beside it that lives on, and afterwards the operator's bill is compared with every answer that any client ever got.
+//!
+//! Invariant: moments, requests and faults are drawn from one seed, which a failure prints with the story of each key
+//! that is wrong. ONBILL_CRASH_SEED and ONBILL_CRASH_KILLS choose another run; without them a short one is made.
+
+mod load;
+mod story;
+mod check;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use onbill::domain::api_key::KeyDigest;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use self::load::Client;
+use self::story::Stories;
+use crate::gateway::process::{Running, Setup};
+use crate::operator::{KEY, Operator};
+
+/// The partner's key.
+const PARTNER_KEY: &str = "a-partner-that-sees-crashes";
+/// Kills of a short run.
+const KILLS: u32 = 12;
+/// Clients that load the gateway.
+const CLIENTS: u64 = 12;
+
+/// Random numbers that are the same for the same seed (SplitMix64).
+#[derive(Clone)]
+pub struct Draw(u64);
+
+impl Draw {
+    fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    }
+
+    /// A number below a bound.
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    /// True so many times in a hundred.
+    fn percent(&mut self, chance: u64) -> bool {
+        self.below(100) < chance
+    }
+}
+
+fn configuration(operator: &Operator) -> String {
+    let digest = KeyDigest::of(PARTNER_KEY.as_bytes());
+    let url = operator.authority();
+    format!(
+        r#"
+[server]
+deadline_default_ms = 1500
+deadline_max_ms = 2000
+[charge]
+lease_s = 3
+[reconcile]
+poll_ms = 50
+[csp.operator]
+adapter = "http"
+url = "http://{url}"
+api_key = "{KEY}"
+currency = "MXN"
+msisdn_pattern = "^[0-9]{{10}}$"
+call_timeout_ms = 400
+forget_after_s = 2
+[partner.ott]
+key_sha256 = ["{digest}"]
+csps = ["operator"]
+[partner.ott.product.film.charge_codes]
+operator = "FILM"
+"#
+    )
+}
+
+fn chosen(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whatever_moment_a_gateway_is_killed_at_no_money_moves_twice_or_is_forgotten() {
+    let time_seed = || u64::from(std::process::id());
+    let seed = chosen("ONBILL_CRASH_SEED").unwrap_or_else(time_seed);
+    let kills = chosen("ONBILL_CRASH_KILLS").map_or(KILLS, |kills| u32::try_from(kills).expect("fewer kills"));
+    let mut draw = Draw::new(seed);
+    let operator = Operator::start(&[]);
+    let config = configuration(&operator);
+    let data = tempfile::tempdir().expect("a directory");
+    let start = || -> Running {
+        tokio::task::block_in_place(|| Setup::default().config(&config).data_dir(data.path()).start())
+    };
+
+    let mut gateway = start();
+    let (moved, authority) = watch::channel(gateway.authority().to_owned());
+    let stories = Arc::new(Stories::default());
+    let stop = CancellationToken::new();
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|number| {
+            let client = Client::new(authority.clone(), Arc::clone(&stories));
+            tokio::spawn(load::run(client, number, Draw::new(seed ^ (number << 32)), stop.clone()))
+        })
+        .collect();
+    for kill in 0..kills {
+        if kill % 2 == 1 {
+            load::trouble(&operator, &mut draw).await;
+        }
+        tokio::time::sleep(Duration::from_millis(50 + draw.below(600))).await;
+        tokio::task::block_in_place(|| gateway.kill());
+        stories.note_kill();
+        gateway = start();
+        moved.send_replace(gateway.authority().to_owned());
+    }
+    stop.cancel();
+    for client in clients {
+        client.await.expect("no client panics");
+    }
+    load::peace(&operator).await;
+    let client = Client::new(authority, Arc::clone(&stories));
+    let mut complaints = check::settle(&client, &stories).await;
+    complaints.extend(check::compare(&client, &operator, &stories).await);
+    let summary = stories.summary();
+    println!("seed {seed}: {kills} kills, {summary}");
+    assert!(complaints.is_empty(), "seed {seed}, {kills} kills, {summary}:\n{}", complaints.join("\n"));
+    assert!(stories.successes() > 20, "too little happened to claim anything: {summary}");
+    assert!(gateway.stop().success());
+    assert!(operator.stop().success());
+}

@@ -1,0 +1,144 @@
+//! Operators that expose the CSP API v1 (`deploy/csp/csp-api-v1.yaml`) over HTTP.
+//!
+//! Invariant: what went wrong is judged by one table, in `verdict`; a receipt is handed on as it was answered, also one
+//! that is not for what was sent, since the domain checks the echo. A request is sent once: whether it may be sent again
+//! is decided above. What travels is in `wire`, how it travels in `exchange`.
+
+mod wire;
+mod exchange;
+mod verdict;
+
+use async_trait::async_trait;
+use http::{HeaderValue, Method, Uri};
+
+use exchange::{Answered, Exchange};
+use verdict::Trouble;
+
+use crate::domain::account::Account;
+use crate::domain::address::Msisdn;
+use crate::domain::ids::{ChargeCode, Reference};
+use crate::domain::money::Money;
+use crate::domain::transaction::settle::Receipt;
+use crate::ports::csp::{CallContext, ChargeOrder, Csp, CspError, Identifier, Inquiry, RefundOrder, Sms};
+
+/// How an operator is reached.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where its API begins; http or https.
+    pub url: Uri,
+    /// Its key, sent as `X-API-KEY`; marked as sensitive, so that it does not print.
+    pub api_key: Option<HeaderValue>,
+    /// Certificates that are trusted beside the public authorities', in PEM.
+    pub ca_pem: Option<Vec<u8>>,
+    /// Statuses and codes with which it says that nothing was applied and nothing will be.
+    pub not_applied: Vec<String>,
+}
+
+/// An operator cannot be spoken to with these settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The certificates.
+    #[error("the certificates of ca_file cannot be used: {0}")]
+    Certificates(String),
+    /// TLS itself.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] rustls::Error),
+}
+
+/// An operator behind the CSP API.
+pub struct HttpCsp {
+    exchange: Exchange,
+    not_applied: Vec<String>,
+}
+
+impl HttpCsp {
+    /// Gets ready; nothing is sent yet.
+    ///
+    /// # Errors
+    /// Certificates that cannot be used.
+    pub fn new(settings: Settings) -> Result<Self, SettingsError> {
+        let Settings { url, api_key, ca_pem, not_applied } = settings;
+        Ok(Self { exchange: Exchange::new(url, api_key, ca_pem.as_deref())?, not_applied })
+    }
+
+    async fn post(&self, path: &str, body: String, call: &CallContext) -> Result<Answered, CspError> {
+        self.exchange.send(Method::POST, path, body, call).await.map_err(|failed| self.judge(Trouble::Failed(failed)))
+    }
+
+    fn judge(&self, trouble: Trouble) -> CspError {
+        verdict::of(trouble, &self.not_applied)
+    }
+
+    /// Reads a booking; anything else is judged.
+    fn receipt(&self, answered: &Answered) -> Result<wire::Booked, CspError> {
+        if answered.status == 200
+            && let Some(booked) = answered.json().and_then(wire::Booked::read)
+        {
+            return Ok(booked);
+        }
+        Err(self.judge(Trouble::answered(answered)))
+    }
+}
+
+#[async_trait]
+impl Csp for HttpCsp {
+    async fn account(
+        &self,
+        who: &Identifier,
+        product: Option<&ChargeCode>,
+        call: &CallContext,
+    ) -> Result<Option<Account>, CspError> {
+        let answered = self.post("/account/validate", wire::account(who, product), call).await?;
+        if answered.status == 200
+            && let Some(account) = answered.json().and_then(wire::read_account)
+        {
+            return Ok(Some(account));
+        }
+        if answered.status == 404 && answered.code().as_deref() == Some(wire::UNKNOWN_ACCOUNT) {
+            return Ok(None);
+        }
+        Err(self.judge(Trouble::answered(&answered)))
+    }
+
+    async fn charge(&self, order: &ChargeOrder, call: &CallContext) -> Result<Receipt, CspError> {
+        let answered = self.post("/transaction", wire::charge(order), call).await?;
+        self.receipt(&answered).map(|booked| booked.receipt)
+    }
+
+    async fn refund(&self, order: &RefundOrder, call: &CallContext) -> Result<Receipt, CspError> {
+        let answered = self.post("/transaction", wire::refund(order), call).await?;
+        self.receipt(&answered).map(|booked| given_back(booked.receipt))
+    }
+
+    async fn inquire(&self, reference: &Reference, call: &CallContext) -> Result<Inquiry, CspError> {
+        let path = format!("/transaction/{reference}");
+        let sent = self.exchange.send(Method::GET, &path, String::new(), call).await;
+        let answered = sent.map_err(|failed| self.judge(Trouble::Failed(failed)))?;
+        if answered.status == 404 && answered.code().as_deref() == Some(wire::UNKNOWN_TRANSACTION) {
+            return Ok(Inquiry::NotKnown);
+        }
+        if answered.status == 200
+            && let Some(code) = answered.json().and_then(|text| wire::read_refused(text, *reference))
+        {
+            return Ok(Inquiry::Refused { code });
+        }
+        let booked = self.receipt(&answered)?;
+        let receipt = if booked.is_refund { given_back(booked.receipt) } else { booked.receipt };
+        Ok(Inquiry::Booked(receipt))
+    }
+
+    async fn notify(&self, number: &Msisdn, message: &Sms, call: &CallContext) -> Result<(), CspError> {
+        let answered = self.post("/notification", wire::notification(number, message), call).await?;
+        match answered.status {
+            200 | 201 | 202 | 204 => Ok(()),
+            _ => Err(self.judge(Trouble::answered(&answered))),
+        }
+    }
+}
+
+/// A refund travels as a negative amount; a receipt has what was given back. A CSP that answers a positive amount has
+/// booked something else, and so it reads.
+fn given_back(receipt: Receipt) -> Receipt {
+    let money = Money { minor: receipt.money.minor.saturating_neg(), ..receipt.money };
+    Receipt { money, ..receipt }
+}

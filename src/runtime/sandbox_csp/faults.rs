@@ -1,0 +1,303 @@
+//! Faults on order: which request is to go wrong, how, and how often.
+//!
+//! Invariant: an order for a fault is used up request by request, the oldest that fits first; a fault changes whether a
+//! request is done, when, and what is heard of it, never what the operator books for a reference. Bounds: orders that
+//! are kept, and how long a fault may take.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::orders::{Order, SILENCE};
+use super::routes::{Body, Closed, Operator, Reply, Silent, full, invalid, respond};
+use crate::domain::address::{Address, Msisdn};
+use crate::domain::ids::{AccountRef, CorrelationId};
+use crate::ports::csp::{CallContext, Identifier};
+
+/// Orders for faults that are kept.
+const ORDERS_MAX: usize = 1000;
+/// Longest delay.
+const DELAY_MS_MAX: u64 = 600_000;
+/// What a wrong receipt says.
+const WRONG_AMOUNT: &str = "123456.78";
+const WRONG_REFERENCE: &str = "ffffffffffffffffffffffffffffffff";
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Kind {
+    /// Done, and never answered.
+    AnswerLost,
+    /// Not done, and never answered.
+    RequestLost,
+    /// The connection is closed, nothing is done.
+    CutBefore,
+    /// Done, then the connection is closed.
+    CutAfter,
+    /// Done, then the connection is closed in the middle of the answer.
+    CutAnswer,
+    /// Done, and answered after `delayMs`.
+    Delay,
+    /// The connection is closed at once, and it is done after `delayMs`.
+    Late,
+    /// Done twice under its one reference; the second answer is given.
+    Twice,
+    /// Not done, and answered so that it may be sent again.
+    NotApplied,
+    /// Answered with `status`, done where `applied` says so.
+    Status,
+    /// Done, and answered with another amount.
+    WrongAmount,
+    /// Done, and answered with another reference.
+    WrongReference,
+    /// Done, and answered with half of the JSON.
+    BrokenJson,
+}
+
+/// An order for a fault, as it is given.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Wanted {
+    fault: Kind,
+    /// account, charge, refund, inquire or notify; any where there is none.
+    #[serde(default)]
+    verb: Option<String>,
+    /// Requests about this number only.
+    #[serde(default)]
+    address: Option<String>,
+    /// Requests under this reference only.
+    #[serde(default)]
+    reference: Option<String>,
+    /// From which of the requests that fit it goes wrong, from 1.
+    #[serde(default = "one")]
+    nth: u32,
+    /// How many of them go wrong.
+    #[serde(default = "one")]
+    count: u32,
+    #[serde(default)]
+    delay_ms: u64,
+    #[serde(default)]
+    status: Option<u16>,
+    #[serde(default)]
+    applied: bool,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+/// An order that is kept.
+#[derive(Debug, Clone)]
+struct Kept {
+    wanted: Wanted,
+    /// The account of its number.
+    account: Option<AccountRef>,
+}
+
+/// What befalls one request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fault {
+    kind: Kind,
+    delay: Duration,
+    status: StatusCode,
+    applied: bool,
+}
+
+impl Fault {
+    /// The delay after which it is done behind the caller's back, where that is the fault.
+    pub(super) fn late(self) -> Option<Duration> {
+        (self.kind == Kind::Late).then_some(self.delay)
+    }
+}
+
+/// All orders for faults.
+#[derive(Default)]
+pub(super) struct Faults(Mutex<Vec<Kept>>);
+
+impl Faults {
+    /// What is to befall a request, if anything.
+    pub(super) fn take(&self, order: &Order) -> Option<Fault> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = kept.iter_mut().position(|kept| {
+            if !kept.fits(order) {
+                return false;
+            }
+            kept.wanted.nth = kept.wanted.nth.saturating_sub(1);
+            kept.wanted.nth == 0
+        })?;
+        let found = kept.get_mut(at)?;
+        // The next that fits goes wrong too.
+        found.wanted.nth = 1;
+        found.wanted.count = found.wanted.count.saturating_sub(1);
+        let fault = Fault {
+            kind: found.wanted.fault,
+            delay: Duration::from_millis(found.wanted.delay_ms),
+            status: found.wanted.status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or_default(),
+            applied: found.wanted.applied,
+        };
+        if found.wanted.count == 0 {
+            kept.remove(at);
+        }
+        Some(fault)
+    }
+}
+
+impl Kept {
+    fn fits(&self, order: &Order) -> bool {
+        let (verb, reference) = match order {
+            Order::Account(..) => ("account", None),
+            Order::Charge(order) => ("charge", Some(order.reference)),
+            Order::Refund(order) => ("refund", Some(order.reference)),
+            Order::Inquire(reference) => ("inquire", Some(*reference)),
+            Order::Notify(..) => ("notify", None),
+        };
+        let reference = reference.map(|reference| reference.to_string());
+        let is_number = |number: &Msisdn| self.wanted.address.as_deref() == Some(number.expose());
+        let is_account = |name: &AccountRef| self.account.as_ref() == Some(name);
+        let of_address = match order {
+            Order::Account(Identifier::Address(Address::Msisdn(number)), _) | Order::Notify(number, _) => {
+                is_number(number)
+            }
+            Order::Account(Identifier::Account(name), _) => is_account(name),
+            Order::Charge(order) => is_account(&order.account),
+            Order::Refund(order) => is_account(&order.account),
+            Order::Account(Identifier::Address(Address::Email(_)), _) | Order::Inquire(_) => false,
+        };
+        self.wanted.verb.as_deref().is_none_or(|wanted| wanted == verb)
+            && (self.wanted.reference.is_none() || self.wanted.reference == reference)
+            && (self.wanted.address.is_none() || of_address)
+    }
+}
+
+/// Answers POST, GET and DELETE /faults.
+pub(super) async fn answer(operator: &Operator, method: &Method, body: &[u8]) -> Reply {
+    let faults = &operator.faults().0;
+    match *method {
+        Method::POST => order(operator, body).await.unwrap_or_else(invalid),
+        Method::GET => {
+            let kept = faults.lock().unwrap_or_else(PoisonError::into_inner);
+            Reply::ok(json!({ "faults": kept.iter().map(|kept| &kept.wanted).collect::<Vec<_>>() }))
+        }
+        Method::DELETE => {
+            faults.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            Reply { status: StatusCode::NO_CONTENT, body: None }
+        }
+        _ => Reply::refusal(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed"),
+    }
+}
+
+/// Keeps an order; `None` where it is none, or one too many.
+async fn order(operator: &Operator, body: &[u8]) -> Option<Reply> {
+    let wanted: Wanted = serde_json::from_slice(body).ok()?;
+    let verbs = ["account", "charge", "refund", "inquire", "notify"];
+    let known_verb = wanted.verb.as_deref().is_none_or(|verb| verbs.contains(&verb));
+    let has_status = wanted.status.is_some_and(|status| (200..=599).contains(&status));
+    let in_bounds = wanted.nth >= 1 && wanted.count >= 1 && wanted.delay_ms <= DELAY_MS_MAX;
+    if !known_verb || !in_bounds || has_status != (wanted.fault == Kind::Status) {
+        return None;
+    }
+    let account = match &wanted.address {
+        None => None,
+        Some(address) => Some(account_of(operator, address).await?),
+    };
+    let mut kept = operator.faults().0.lock().unwrap_or_else(PoisonError::into_inner);
+    if kept.len() >= ORDERS_MAX {
+        return None;
+    }
+    kept.push(Kept { wanted, account });
+    Some(Reply { status: StatusCode::CREATED, body: None })
+}
+
+async fn account_of(operator: &Operator, address: &str) -> Option<AccountRef> {
+    let who = Identifier::Address(Address::Msisdn(Msisdn::new(address)));
+    let call = CallContext { correlation: CorrelationId::parse("faults")?, budget: SILENCE };
+    Some(operator.csp().account(&who, None, &call).await.ok()??.reference)
+}
+
+/// Has an order done in the way that its fault says.
+pub(super) async fn play(
+    fault: Fault,
+    order: &Order,
+    operator: &Arc<Operator>,
+    correlation: CorrelationId,
+) -> Result<Response<Body>, Closed> {
+    let done = || order.done_by(operator, correlation.clone());
+    match fault.kind {
+        Kind::RequestLost => silence().await,
+        Kind::CutBefore | Kind::Late => Err(Closed),
+        Kind::NotApplied => Ok(Reply::refusal(StatusCode::SERVICE_UNAVAILABLE, "not-applied").into_response()),
+        Kind::Status => {
+            if fault.applied {
+                done().await.map_err(|Silent| Closed)?;
+            }
+            Ok(Reply::refusal(fault.status, "on-order").into_response())
+        }
+        Kind::AnswerLost => {
+            done().await.map_err(|Silent| Closed)?;
+            silence().await
+        }
+        Kind::CutAfter => done().await.map_err(|Silent| Closed).and(Err(Closed)),
+        Kind::Twice => {
+            done().await.map_err(|Silent| Closed)?;
+            done().await.map(Reply::into_response).map_err(|Silent| Closed)
+        }
+        Kind::Delay => {
+            let reply = done().await;
+            tokio::time::sleep(fault.delay).await;
+            reply.map(Reply::into_response).map_err(|Silent| Closed)
+        }
+        Kind::CutAnswer | Kind::WrongAmount | Kind::WrongReference | Kind::BrokenJson => {
+            Ok(spoiled(fault.kind, done().await.map_err(|Silent| Closed)?))
+        }
+    }
+}
+
+async fn silence() -> Result<Response<Body>, Closed> {
+    tokio::time::sleep(SILENCE).await;
+    Err(Closed)
+}
+
+/// An answer that is not the one that was to be given.
+fn spoiled(kind: Kind, mut reply: Reply) -> Response<Body> {
+    let field = |reply: &mut Reply, name: &str, wrong: &str| {
+        if let Some(Value::String(text)) = reply.body.as_mut().and_then(|body| body.get_mut(name)) {
+            let sign = if text.starts_with('-') { "-" } else { "" };
+            *text = format!("{sign}{wrong}");
+        }
+    };
+    let text = |reply: &Reply| reply.body.as_ref().map(Value::to_string).unwrap_or_default();
+    match kind {
+        Kind::WrongAmount => field(&mut reply, "amount", WRONG_AMOUNT),
+        Kind::WrongReference => field(&mut reply, "transactionId", WRONG_REFERENCE),
+        Kind::BrokenJson => {
+            let broken = halved(&text(&reply));
+            return respond(reply.status, "application/json", full(broken));
+        }
+        Kind::CutAnswer => {
+            let begun = Ok(Frame::data(Bytes::from(halved(&text(&reply)))));
+            let body = StreamBody::new(futures_util::stream::iter([begun, Err(Closed)])).boxed_unsync();
+            return respond(reply.status, "application/json", body);
+        }
+        Kind::AnswerLost
+        | Kind::RequestLost
+        | Kind::CutBefore
+        | Kind::CutAfter
+        | Kind::Delay
+        | Kind::Late
+        | Kind::Twice
+        | Kind::NotApplied
+        | Kind::Status => {}
+    }
+    reply.into_response()
+}
+
+/// The first half of a text.
+fn halved(text: &str) -> String {
+    text.chars().take(text.chars().count().div_ceil(2)).collect()
+}
