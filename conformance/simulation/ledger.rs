@@ -146,6 +146,7 @@ impl Ledger for LedgerPort {
         }
         let label = label(&unit.transaction.key);
         if world.strikes(rates.stall) {
+            self.archive.leave_unheard(&label, unit.transaction.state);
             world.note(&label, "a commit stands still");
             sleep(Duration::from_secs(u64::from(LEASE_S) + world.random.below(8))).await;
         }
