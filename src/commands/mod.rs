@@ -7,9 +7,22 @@ pub mod serve;
 pub mod certify;
 pub mod config;
 pub mod key;
+pub mod ledger;
 pub mod completions;
 
 use std::process::ExitCode;
+
+/// An error with everything that caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::Outcome;
+use super::{Outcome, chain};
 use crate::runtime::config::{Config, DEMO_KEYS, Environment, Overrides, Sources};
 use crate::runtime::lifecycle::{self, Listening};
 
@@ -77,18 +77,6 @@ pub fn run(
             Ok(Outcome::Failed)
         }
     }
-}
-
-/// An error with everything that caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// What a gateway that listens says on the terminal.

@@ -5,6 +5,7 @@
 
 pub mod csp;
 pub mod ledger;
+pub mod inspection;
 pub mod ephemeral;
 pub mod clock;
 pub mod secrets;

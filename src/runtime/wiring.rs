@@ -15,7 +15,7 @@ use super::config::tables::Adapter;
 use crate::adapters::clock::{ClockFileError, MovableSystemClock, SystemClock};
 use crate::adapters::csp::sandbox::{BillError, Sandbox as ScriptedCsp, Settings};
 use crate::adapters::ephemeral::{self, MemoryEphemeral};
-use crate::adapters::ledger::sqlite::{OpenError as LedgerError, SqliteLedger};
+use crate::adapters::ledger::sqlite::{LEDGER_FILE, LedgerFile, OpenError as LedgerError, SqliteLedger};
 use crate::adapters::secrets::{SecretsError, SystemSecrets};
 use crate::domain::directory::CspProfile;
 use crate::domain::ids::{CspId, InstanceId};
@@ -23,6 +23,7 @@ use crate::flows::sandbox::Sandbox;
 use crate::flows::{Bounds, Gateway};
 use crate::ports::clock::{Clock, MovableClock};
 use crate::ports::csp::Csp;
+use crate::ports::inspection::LedgerInspection;
 use crate::ports::sandbox::SandboxCsp;
 use crate::ports::secrets::Secrets;
 
@@ -40,6 +41,9 @@ pub enum WiringError {
     /// The permanent key.
     #[error("the permanent key cannot be read or made")]
     Secrets(#[from] SecretsError),
+    /// There is no permanent key where one was named.
+    #[error("there is no permanent key: {} does not exist", .0.display())]
+    NoKey(PathBuf),
     /// The sandbox's clock.
     #[error("the sandbox's clock cannot be read or made")]
     Clock(#[from] ClockFileError),
@@ -102,6 +106,32 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
         Arc::new(Sandbox { csps: csps.scripted, clock })
     });
     Ok(Wired { gateway, sandbox })
+}
+
+/// The ledger of a data directory, to be looked at beside a gateway that may be running.
+#[must_use]
+pub fn inspection_of(data_dir: &Path) -> Box<dyn LedgerInspection> {
+    inspection(&data_dir.join(LEDGER_FILE))
+}
+
+/// A ledger's file, to be looked at.
+#[must_use]
+pub fn inspection(file: &Path) -> Box<dyn LedgerInspection> {
+    Box::new(LedgerFile::new(file))
+}
+
+/// The permanent key of a data directory, if it is there. None is made.
+pub fn key_of(data_dir: &Path) -> Result<Option<Box<dyn Secrets>>, WiringError> {
+    let file = data_dir.join(MASTER_KEY_FILE);
+    if file.is_file() { Ok(Some(key(&file)?)) } else { Ok(None) }
+}
+
+/// The permanent key in a file that is there.
+pub fn key(file: &Path) -> Result<Box<dyn Secrets>, WiringError> {
+    if !file.is_file() {
+        return Err(WiringError::NoKey(file.to_owned()));
+    }
+    Ok(Box::new(SystemSecrets::open(file)?))
 }
 
 /// The CSPs built so far.

@@ -4,6 +4,7 @@
 //! tables, new columns that may be empty) and contracts only in a later release, so that a backup of the release before
 //! can be read. A file of a newer release is refused untouched. Statements that work on the tables are not here.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -117,6 +118,28 @@ pub(super) fn admit(connection: &Connection, file: &Path) -> Result<(), OpenErro
         Ok(version) if version <= newest => Ok(()),
         Ok(_) | Err(_) => Err(OpenError::NewerSchema { file: file.to_owned(), found: version, newest }),
     }
+}
+
+/// The version of a file's schema.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i32> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// What a file of some version must consist of: the text of each table and index, by name.
+pub(super) fn objects(connection: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {
+    connection
+        .prepare("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}
+
+/// The same of an empty file of this version.
+pub(super) fn objects_of_version(version: i32) -> rusqlite::Result<BTreeMap<String, String>> {
+    let connection = Connection::open_in_memory()?;
+    for migration in MIGRATIONS.iter().take(usize::try_from(version).unwrap_or_default()) {
+        connection.execute_batch(migration)?;
+    }
+    objects(&connection)
 }
 
 /// Brings an admitted file to the newest schema, one transaction for each step.
