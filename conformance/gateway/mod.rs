@@ -17,3 +17,5 @@ mod isolation;
 mod currencies;
 mod grpc;
 mod life;
+mod ledger_commands;
+mod ledger_damage;
