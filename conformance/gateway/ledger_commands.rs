@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use http::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -48,7 +49,7 @@ async fn stuck(demo: &Partner, directory: &Path, number: &str, id: &str) -> Valu
 
 #[test]
 fn every_ledger_command_explains_itself() {
-    for command in ["verify", "backup", "export", "stuck"] {
+    for command in ["verify", "backup", "export", "stuck", "settle"] {
         let (code, out, err) = ledger(&[command, "--help"], None);
         assert_eq!((code, err.as_str()), (0, ""), "{command}");
         assert!(out.contains("Examples:") && out.contains("Exit codes:"), "{command}: {out}");
@@ -165,4 +166,80 @@ async fn what_no_inquiry_can_clear_is_listed_for_a_person() {
     assert!(out.contains("1 stuck; the oldest for") && !out.contains(&number), "{out}");
     let (code, out, err) = ledger(&["verify"], Some(directory.path()));
     assert_eq!(code, 0, "beside a running gateway: {out}{err}");
+}
+
+/// Settles through a gateway, with a name and evidence.
+fn settle(gateway: &Running, reference: &str, verdict: &str) -> (i32, String, String) {
+    let admin = format!("http://{}", gateway.admin());
+    let evidence = "CSP ticket 4711";
+    let arguments = ["settle", reference, "--as", verdict, "--evidence", evidence, "--by", "ana", "--admin", &admin];
+    ledger(&arguments, None)
+}
+
+/// The value of a measure.
+async fn measured(gateway: &Running, name: &str) -> Option<f64> {
+    let text = Partner::at(gateway.admin(), "").get("/metrics").await.body;
+    let line = text.lines().find_map(|line| line.strip_prefix(name).map(str::trim))?;
+    line.parse().ok()
+}
+
+#[tokio::test]
+async fn a_person_settles_what_is_stuck_and_it_is_booked_told_and_recorded() {
+    let (gateway, directory) = asked_nothing();
+    let demo = Partner::demo(&gateway);
+    for (verdict, status, postings) in [("success", "Success", 2), ("failure", "Failure", 0)] {
+        let (number, id) = (number("12"), id("d"));
+        let row = stuck(&demo, directory.path(), &number, &id).await;
+        let reference = row["reference"].as_str().expect("a reference");
+        while measured(&gateway, "onbill_stuck_transactions").await != Some(1.0) {
+            tokio::task::yield_now().await;
+        }
+        let (code, out, err) = settle(&gateway, reference, verdict);
+        assert_eq!((code, out), (0, format!("settled: demo-ott charge {id} is {status}\n")), "{err}");
+        assert_eq!(demo.get(&format!("/transaction/{id}")).await.json()["status"], status);
+        assert_eq!(demo.charge(&number, &id, json!({})).await.json()["status"], status, "a repeat replays it");
+        let connection = rusqlite::Connection::open(directory.path().join("ledger.sqlite")).expect("it opens");
+        let kept: (String, String, String, i64, i64) = connection
+            .query_row(
+                "SELECT decided_as, decided_by, evidence, (SELECT count(*) FROM postings AS p WHERE \
+                 p.transaction_seq = seq), (SELECT count(*) FROM outbox AS o WHERE o.transaction_seq = t.seq) \
+                 FROM transactions AS t JOIN decisions ON transaction_seq = seq WHERE ext_id = ?1",
+                [&id],
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)),
+            )
+            .expect("a decision");
+        assert_eq!(kept, (verdict.to_owned(), "ana".to_owned(), "CSP ticket 4711".to_owned(), postings, 1));
+        let (code, _, err) = settle(&gateway, reference, "success");
+        assert!(code == 1 && err.contains(&format!("final already, as {verdict}")), "{err}");
+    }
+    let (_, out, _) = ledger(&["export", "--format", "jsonl"], Some(directory.path()));
+    assert_eq!(out.matches(r#""settled_by":"ana""#).count(), 2, "{out}");
+    let (code, out, err) = ledger(&["verify"], Some(directory.path()));
+    assert_eq!(code, 0, "{out}{err}");
+    while measured(&gateway, "onbill_stuck_transactions").await != Some(0.0) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(measured(&gateway, "onbill_unknown_oldest_seconds").await, Some(0.0));
+}
+
+#[tokio::test]
+async fn what_is_not_for_a_person_is_refused_and_changes_nothing() {
+    let gateway = Running::sandbox();
+    let (code, _, err) = settle(&gateway, &"0".repeat(32), "failure");
+    assert!(code == 1 && err.contains("no transaction has this reference"), "{err}");
+    let (code, _, err) = settle(&gateway, "zz", "failure");
+    assert!(code == 1 && err.contains("32 hexadecimal digits"), "{err}");
+    let nobody = ["settle", "00", "--as", "success", "--evidence", "x", "--by", "ana", "--admin", "http://127.0.0.1:1"];
+    let (code, _, err) = ledger(&nobody, None);
+    assert!(code == 1 && err.contains("no answer"), "{err}");
+    assert_eq!(ledger(&["settle", "00", "--as", "maybe", "--evidence", "x"], None).0, 2);
+    let admin = Partner::at(gateway.admin(), "");
+    let body = json!({ "reference": "0".repeat(32), "as": "success", "evidence": "x", "by": "ana" }).to_string();
+    let plain = admin.send(Method::POST, "/ledger/settle", &[("content-type", "text/plain")], body).await;
+    assert_eq!(plain.status, 415, "what a web page could send is not taken");
+    let json = [("content-type", "application/json")];
+    let blank = json!({ "reference": "0".repeat(32), "as": "success", "evidence": " ", "by": "ana" }).to_string();
+    assert_eq!(admin.send(Method::POST, "/ledger/settle", &json, blank).await.status, 400);
+    let large = "x".repeat(20_000);
+    assert_eq!(admin.send(Method::POST, "/ledger/settle", &json, large).await.status, 413);
 }

@@ -53,7 +53,7 @@ fn verified(directory: &Path) -> (i32, Vec<Value>) {
 }
 
 /// Damage, the rule that must find it, and the id of the record that must be named (empty: the file's).
-const DAMAGE: [(&str, &str, &str); 31] = [
+const DAMAGE: [(&str, &str, &str); 32] = [
     ("UPDATE transactions SET amount_minor = 1100 WHERE ext_id = 'booked'", "amount", "booked"),
     ("UPDATE transactions SET amount_minor = 1100 WHERE ext_id = 'booked'", "postings", "booked"),
     ("UPDATE transactions SET sent_amount = '11' WHERE ext_id = 'plain'", "amount", "plain"),
@@ -88,6 +88,7 @@ const DAMAGE: [(&str, &str, &str); 31] = [
     ("UPDATE outbox SET partner = 'other-ott' WHERE transaction_seq = 1", "event", "booked"),
     ("DELETE FROM transactions WHERE ext_id = 'booked'", "refunds", "part"),
     ("DELETE FROM transactions WHERE ext_id = 'plain'", "missing", ""),
+    ("INSERT INTO decisions VALUES (1, 0, 'failure', 'ana', 'x')", "state", "booked"),
     ("DROP INDEX transactions_due", "schema", ""),
     ("PRAGMA user_version = 99", "schema", ""),
 ];

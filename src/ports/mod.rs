@@ -6,6 +6,7 @@
 pub mod csp;
 pub mod ledger;
 pub mod inspection;
+pub mod oversight;
 pub mod ephemeral;
 pub mod clock;
 pub mod secrets;

@@ -24,6 +24,7 @@ use crate::flows::{Bounds, Gateway};
 use crate::ports::clock::{Clock, MovableClock};
 use crate::ports::csp::Csp;
 use crate::ports::inspection::LedgerInspection;
+use crate::ports::oversight::Oversight;
 use crate::ports::sandbox::SandboxCsp;
 use crate::ports::secrets::Secrets;
 
@@ -59,6 +60,8 @@ pub enum WiringError {
 pub struct Wired {
     /// The gateway.
     pub gateway: Arc<Gateway>,
+    /// Its ledger, as those who run it see it.
+    pub oversight: Arc<dyn Oversight>,
     /// What the sandbox has beyond it.
     pub sandbox: Option<Arc<Sandbox>>,
 }
@@ -67,6 +70,7 @@ pub struct Wired {
 pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
     // First, since its lock says that no other gateway works in this directory.
     let ledger = Arc::new(SqliteLedger::open(data_dir)?);
+    let oversight: Arc<dyn Oversight> = Arc::<SqliteLedger>::clone(&ledger);
     let key_file: PathBuf = config.keys.master_key_file.clone().unwrap_or_else(|| data_dir.join(MASTER_KEY_FILE));
     let secrets = Arc::new(SystemSecrets::open(&key_file)?);
     let movable = if config.sandbox.enabled {
@@ -105,7 +109,7 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
         let clock: Arc<dyn MovableClock> = clock;
         Arc::new(Sandbox { csps: csps.scripted, clock })
     });
-    Ok(Wired { gateway, sandbox })
+    Ok(Wired { gateway, oversight, sandbox })
 }
 
 /// The ledger of a data directory, to be looked at beside a gateway that may be running.

@@ -8,6 +8,7 @@
 use crate::domain::event::Event;
 use crate::domain::ids::Reference;
 use crate::domain::money::Currency;
+use crate::domain::transaction::decide::Verdict;
 use crate::domain::transaction::{Expected, Hold, Posting, State, Transaction, UnitOfWork};
 
 /// What is stored under a key, as far as judging needs it.
@@ -69,6 +70,9 @@ pub(super) enum IllFormed {
     /// A refund holds its share from its intent on, until it is known to have failed.
     #[error("the share of the charge does not follow from the change of the refund")]
     Hold,
+    /// A person decides on a final outcome, of the record as it becomes.
+    #[error("a decision belongs to the change to the state that was decided on")]
+    Decision,
     /// The record was changed more often than can be counted.
     #[error("the version of the record cannot be counted up")]
     Version,
@@ -95,6 +99,7 @@ pub(super) fn judge(stored: Option<Stored>, unit: &UnitOfWork) -> Result<Judgeme
     check_postings(previous, next, &unit.postings)?;
     check_event(previous, &unit.transaction, unit.event.as_ref())?;
     check_hold(previous, &unit.transaction, unit.hold.as_ref())?;
+    check_decision(next, unit)?;
     let version = version.checked_add(1).ok_or(IllFormed::Version)?;
     Ok(Judgement::Write { change, version })
 }
@@ -154,6 +159,19 @@ fn check_hold(previous: Option<State>, record: &Transaction, hold: Option<&Hold>
     let due = record.charge_key().filter(|_| held_minor != 0 || done_minor != 0);
     let wanted = due.map(|charge| Hold { charge, held_minor, done_minor });
     if hold == wanted.as_ref() { Ok(()) } else { Err(IllFormed::Hold) }
+}
+
+/// The event says already that the record becomes final with this unit.
+fn check_decision(next: State, unit: &UnitOfWork) -> Result<(), IllFormed> {
+    let decided = unit.decision.as_ref().map(|decision| match decision.verdict {
+        Verdict::Success => State::Success,
+        Verdict::Failure => State::Failure,
+    });
+    if decided.is_none_or(|decided| decided == next && unit.event.is_some()) {
+        Ok(())
+    } else {
+        Err(IllFormed::Decision)
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use super::judge::{Change, Judgement, Stored, judge};
 use crate::domain::Time;
 use crate::domain::event::Event;
+use crate::domain::transaction::decide::Decision;
 use crate::domain::transaction::{Hold, Lease, Posting, State, Transaction, TransactionKey, UnitOfWork};
 use crate::ports::Cause;
 use crate::ports::ledger::{Commit, Cursor, Ledger, LedgerUnavailable, ListQuery, Listed};
@@ -30,6 +31,7 @@ struct Books {
     records: Vec<Transaction>,
     postings: Vec<(TransactionKey, Posting)>,
     events: Vec<Event>,
+    decisions: Vec<(TransactionKey, Decision)>,
 }
 
 impl MemoryLedger {
@@ -55,6 +57,12 @@ impl MemoryLedger {
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.books().events.clone()
+    }
+
+    /// What people have decided, in the order of their commits.
+    #[must_use]
+    pub fn decisions(&self) -> Vec<(TransactionKey, Decision)> {
+        self.books().decisions.clone()
     }
 
     /// No code that holds the lock can leave the books half written, so that a poisoned lock is as good as any.
@@ -90,6 +98,7 @@ impl Books {
         let key = unit.transaction.key.clone();
         self.write(in_microseconds(unit.transaction), change, version);
         self.postings.extend(unit.postings.into_iter().map(|posting| (key.clone(), posting)));
+        self.decisions.extend(unit.decision.map(|decision| (key, decision)));
         self.events.extend(unit.event.map(|event| Event { at: microsecond(event.at), ..event }));
         Ok(Commit::Done { version })
     }

@@ -5,6 +5,7 @@
 
 pub mod backup;
 pub mod export;
+pub mod settle;
 pub mod stuck;
 pub mod verify;
 
@@ -27,6 +28,8 @@ pub enum Command {
     Export(export::Arguments),
     /// List the records that need a person.
     Stuck(stuck::Arguments),
+    /// Settle a stuck record, through the running gateway.
+    Settle(settle::Arguments),
 }
 
 /// Where the ledger is.
@@ -69,6 +72,7 @@ pub fn run(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> io::R
         Command::Backup(arguments) => backup::run(arguments, out, err),
         Command::Export(arguments) => export::run(arguments, out, err),
         Command::Stuck(arguments) => stuck::run(arguments, out, err),
+        Command::Settle(arguments) => settle::run(arguments, out, err),
     }
 }
 

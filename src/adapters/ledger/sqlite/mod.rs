@@ -8,6 +8,7 @@
 mod batch;
 mod error;
 mod lock;
+mod oversight;
 mod readers;
 mod rows;
 mod schema;

@@ -18,7 +18,7 @@ const APPLICATION_ID: i32 = 0x6F6E_626C;
 const CHECKED_WHOLE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Each brings a file from the schema that is its index to the next.
-const MIGRATIONS: [&str; 1] = [V1];
+const MIGRATIONS: [&str; 2] = [V1, V2];
 
 /// Text and words are stored as the API spells them, so that the file can be read without this program; times are
 /// microseconds since 1970, money is minor units. What was `sent` is compared with repeats and never changed.
@@ -99,6 +99,17 @@ CREATE INDEX outbox_dead ON outbox (partner, at_us) WHERE delivery = 'dead';
 CREATE TABLE probe (
     seq INTEGER PRIMARY KEY,
     filler BLOB NOT NULL
+) STRICT;
+";
+
+/// What people have decided about records that no CSP could tell of.
+const V2: &str = "
+CREATE TABLE decisions (
+    transaction_seq INTEGER PRIMARY KEY REFERENCES transactions (seq),
+    decided_at_us INTEGER NOT NULL,
+    decided_as TEXT NOT NULL CHECK (decided_as IN ('success', 'failure')),
+    decided_by TEXT NOT NULL,
+    evidence TEXT NOT NULL
 ) STRICT;
 ";
 
