@@ -179,6 +179,7 @@ mod tests {
     use super::*;
     use crate::domain::directory::CspProfile;
     use crate::domain::ids::InstanceId;
+    use crate::domain::transaction::decide::Decision;
     use crate::domain::transaction::settle::{self, Heard, Receipt};
     use crate::domain::transaction::{Lease, samples};
 
@@ -278,6 +279,22 @@ mod tests {
             event.key.ext_transaction_id = samples::ext_id("c2");
         }
         assert_eq!(judge_over(&record, &of_another), Err(IllFormed::Event));
+    }
+
+    #[test]
+    fn a_decision_belongs_to_the_outcome_that_was_decided_on() {
+        let record = samples::charge("c1", "10");
+        let [success, failure, unknown, released] = settled(&record).try_into().expect("four answers");
+        let decided = |mut unit: UnitOfWork, verdict| {
+            unit.decision = Decision::new(verdict, "ana", "ticket 7", samples::now());
+            judge_over(&record, &unit)
+        };
+        let written = Ok(Judgement::Write { change: Change::Move, version: 1 });
+        assert_eq!(decided(success.clone(), Verdict::Success), written);
+        assert_eq!(decided(failure, Verdict::Failure), written);
+        assert_eq!(decided(success, Verdict::Failure), Err(IllFormed::Decision));
+        assert_eq!(decided(unknown, Verdict::Success), Err(IllFormed::Decision));
+        assert_eq!(decided(released, Verdict::Failure), Err(IllFormed::Decision));
     }
 
     #[test]
