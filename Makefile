@@ -16,6 +16,7 @@ test: ## Installs what the tests need if it is missing, and runs all of them.
 	conformance/install
 	$(CARGO) test $(CARGO_FLAGS) --no-fail-fast
 	conformance/outside/run
+	conformance/certify/look
 
 check: fmt lint doc ## Format, lints and documentation; warnings are errors.
 
@@ -31,6 +32,10 @@ doc:
 outside: ## Runs the clients that are not ours against the built binary: Python, Node, curl, buf, schemathesis.
 	$(CARGO) build $(CARGO_FLAGS)
 	conformance/outside/run
+
+certify: ## Certifies a sandbox of this build over both faces; the report is target/certify/index.html.
+	$(CARGO) build $(CARGO_FLAGS)
+	conformance/certify/make
 
 clean: ## Removes everything that was built.
 	$(CARGO) clean

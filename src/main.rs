@@ -1,7 +1,7 @@
 //! The binary: arguments to command.
 //!
-//! Invariant: this is the only place that ends the process, and it does so with 0, 1 or 2. What a command does is in
-//! the library; a command's arguments are beside it.
+//! Invariant: this is the only place that ends the process, and it does so with 0, 1 or 2, or with 3 where `certify`
+//! could not check everything. What a command does is in the library; a command's arguments are beside it.
 
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -26,7 +26,8 @@ refunds exactly once.",
     arg_required_else_help = true,
     after_help = "Start here: onbill serve     a sandbox with demo keys, nothing to set up
 
-Exit codes: 0 done, 1 failed while running, 2 wrong arguments or configuration."
+Exit codes: 0 done, 1 failed while running, 2 wrong arguments or configuration,
+3 nothing failed but not all could be checked (certify)."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -55,6 +56,9 @@ enum Plain {
     /// Check, copy, export and settle what the ledger holds.
     #[command(subcommand, arg_required_else_help = true)]
     Ledger(commands::ledger::Command),
+    /// List and send again what partners' endpoints did not take.
+    #[command(subcommand, arg_required_else_help = true)]
+    Webhook(commands::webhook::Command),
     /// Print a completion script for a shell.
     Completions(commands::completions::Arguments),
 }
@@ -95,6 +99,7 @@ fn run(command: Plain, out: &mut dyn io::Write, err: &mut dyn io::Write) -> io::
         }
         Plain::Key(commands::key::Command::New(arguments)) => commands::key::new(&arguments, out, err),
         Plain::Ledger(command) => commands::ledger::run(&command, out, err),
+        Plain::Webhook(command) => commands::webhook::run(&command, out, err),
         Plain::Completions(arguments) => commands::completions::run(&arguments, Cli::command(), out),
     }
 }

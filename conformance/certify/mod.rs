@@ -2,6 +2,11 @@
 //!
 //! Invariant: every claim here is about `onbill certify` as others use it: its files, its library call, its reports.
 
+mod company;
+mod connections;
 mod data;
+mod elsewhere;
+mod flawed;
 mod scripted;
+mod shared;
 mod targets;

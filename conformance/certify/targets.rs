@@ -159,6 +159,33 @@ async fn reports_say_the_same_and_hold_no_whole_number() {
     assert!(page.contains("id=\"case-1\" open") && !page.contains("id=\"case-7\" open"));
     assert!(xml.contains("tests=\"3\" failures=\"1\" errors=\"0\" skipped=\"1\""), "{xml}");
     let read: serde_json::Value = serde_json::from_str(&document).expect("JSON");
+    assert_eq!(read["format"], 1);
     assert_eq!(read["totals"]["failed"], 1);
     assert_eq!(read["results"][0]["verdict"], "failed");
+}
+
+#[tokio::test]
+async fn the_outcome_as_json_has_the_keys_that_programs_read() {
+    let outcome = run(sound, "1").await;
+    let read: serde_json::Value = serde_json::from_str(&json::render(&outcome)).expect("JSON");
+    let keys = |pointer: &str| -> String {
+        let object = read.pointer(pointer).and_then(serde_json::Value::as_object).expect("an object");
+        object.keys().map(String::as_str).collect::<Vec<_>>().join(" ")
+    };
+    // What is taken away here needs another format number.
+    for (pointer, wanted) in [
+        ("", "format run totals results"),
+        ("/run", "run_id by target target_version certifier_version faces sandbox started_at elapsed_ms"),
+        ("/totals", "passed failed not_checked with_unseen_effects"),
+        (
+            "/results/0",
+            "id title category sub_category given behaviour face verdict needs account steps attempts notes elapsed_ms",
+        ),
+        (
+            "/results/0/steps/0",
+            "name prepare face call request expected actual differences effects not_checked remarks elapsed_ms",
+        ),
+    ] {
+        assert_eq!(keys(pointer), wanted, "{pointer}");
+    }
 }

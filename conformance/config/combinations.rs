@@ -117,6 +117,26 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
         "[partner.empty]\npin_before_first_charge_minutes = 1",
         "partner.empty.key_sha256: must be set: the SHA-256 digest of the partner's API key; onbill key new makes both\npartner.empty.csps: must be set: the ids of the partner's CSPs, the first of them for addresses of none",
     ),
+    (
+        "[partner.my-ott.webhook]\nallow_private = true",
+        "partner.my-ott.webhook.secrets: must be set: what events are signed with, whsec_ and 24 to 64 bytes in base64\npartner.my-ott.webhook.url: must be set: where events are posted to",
+    ),
+    (
+        "[partner.my-ott.webhook]\nurl = 'http://example.com/'\nsecrets = ['whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA']",
+        "partner.my-ott.webhook.url: must be a URL like https://example.com/events, without a user; http only where allow_private is true",
+    ),
+    (
+        "[partner.my-ott.webhook]\nurl = 'https://me:word@example.com/'\nsecrets = ['whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA']",
+        "partner.my-ott.webhook.url: must be a URL like https://example.com/events, without a user; http only where allow_private is true",
+    ),
+    (
+        "[partner.my-ott.webhook]\nurl = 'ftp://example.com/'\nallow_private = true\nsecrets = ['whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA']",
+        "partner.my-ott.webhook.url: must be a URL like https://example.com/events, without a user; http only where allow_private is true",
+    ),
+    (
+        "[partner.my-ott.webhook]\nurl = 'https://example.com/'\nsecrets = ['whsec_short']",
+        "partner.my-ott.webhook.secrets: must be a list of 1 to 2 secrets, each whsec_ and 24 to 64 bytes in base64",
+    ),
     ("[csp.my-csp.verdicts]\ncode = ''", "csp.my-csp.verdicts.code: is \"\", must be a text of 1 to 128 characters"),
 ];
 

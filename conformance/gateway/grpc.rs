@@ -12,12 +12,12 @@ use tonic_types::StatusExt as _;
 use super::client::Partner;
 use super::process::{Running, id, number};
 
-async fn channel(gateway: &Running) -> Channel {
+pub async fn channel(gateway: &Running) -> Channel {
     let uri = format!("http://{}", gateway.authority());
     Channel::from_shared(uri).expect("a URI").connect().await.expect("a connection")
 }
 
-fn keyed<T>(message: T) -> Request<T> {
+pub fn keyed<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("x-api-key", "demo-key".parse().expect("a key"));
     request

@@ -37,6 +37,15 @@ macro_rules! ledger_contract {
             partners_do_not_see_one_another,
             what_is_due_comes_oldest_first_and_no_more_than_asked,
             a_record_that_nobody_need_look_at_is_not_due,
+        ], outbox: [
+            an_event_is_due_with_its_outcome_and_tells_of_its_transaction,
+            a_claim_keeps_others_away_until_it_runs_out,
+            of_many_claims_each_event_is_in_exactly_one,
+            what_failed_is_due_again_at_its_time_and_longest_due_comes_first,
+            a_refund_is_not_told_before_its_charge,
+            partners_have_outboxes_of_their_own,
+            dead_letters_are_listed_and_sent_again,
+            what_nobody_waits_for_is_never_claimed,
         ]);
     };
     ($store:ident, $open:expr, $($topic:ident: [$($claim:ident,)*]),*) => {
@@ -53,6 +62,7 @@ macro_rules! ledger_contract {
 
 mod lists;
 mod money;
+mod outbox;
 mod records;
 mod released;
 mod samples;
@@ -63,6 +73,7 @@ use std::sync::Arc;
 use onbill::adapters::ledger::memory::MemoryLedger;
 use onbill::domain::transaction::{Kind, Transaction, UnitOfWork};
 use onbill::ports::ledger::{Commit, Ledger};
+use onbill::ports::outbox::Outbox;
 
 /// What was written beside the records, as whoever keeps the books would read it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,6 +87,7 @@ struct Books {
 /// A store to be proved.
 struct Subject {
     ledger: Arc<dyn Ledger>,
+    outbox: Arc<dyn Outbox>,
     books: Box<dyn Fn() -> Books + Send + Sync>,
 }
 
@@ -120,7 +132,7 @@ fn memory() -> Subject {
             .map(|event| (event.key.ext_transaction_id.as_str().to_owned(), event.id.as_str().to_owned()))
             .collect(),
     };
-    Subject { ledger, books: Box::new(books) }
+    Subject { outbox: Arc::<MemoryLedger>::clone(&ledger), ledger, books: Box::new(books) }
 }
 
 ledger_contract!(in_memory, super::memory());

@@ -4,6 +4,7 @@
 
 pub mod ledger;
 pub mod csp;
+pub mod courier;
 pub mod ephemeral;
 pub mod clock;
 pub mod secrets;

@@ -8,6 +8,7 @@ pub mod certify;
 pub mod config;
 pub mod key;
 pub mod ledger;
+pub mod webhook;
 pub mod completions;
 
 use std::process::ExitCode;

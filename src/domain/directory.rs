@@ -13,6 +13,7 @@ use super::address::Address;
 use super::catalogue::outcome;
 use super::ids::{ChargeCode, CspId, PartnerId, ProductId};
 use super::money::Currency;
+use super::webhook::Webhook;
 
 /// A regular expression with the text that it is shown as in errors.
 #[derive(Clone)]
@@ -161,6 +162,8 @@ pub struct Partner {
     pub pin_before_first_charge_minutes: Option<u32>,
     /// The PIN message, where it differs from the CSP's.
     pub pin_sms: Option<PinSms>,
+    /// Where its events go. `None`: nowhere, they are only kept.
+    pub webhook: Option<Webhook>,
 }
 
 /// Where an address leads.
@@ -220,6 +223,11 @@ impl Directory {
     #[must_use]
     pub fn partner(&self, id: &PartnerId) -> Option<&Arc<Partner>> {
         self.partners.get(id)
+    }
+
+    /// All partners.
+    pub fn partners(&self) -> impl Iterator<Item = &Arc<Partner>> {
+        self.partners.values()
     }
 
     /// A CSP by its id.

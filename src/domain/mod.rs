@@ -13,6 +13,8 @@ pub mod account;
 pub mod pin;
 pub mod transaction;
 pub mod event;
+pub mod webhook;
+pub mod public_address;
 
 /// A moment of the gateway's clock.
 pub type Time = jiff::Timestamp;

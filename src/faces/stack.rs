@@ -248,6 +248,9 @@ impl Layers {
         }
         let caller_time = caller.time_left();
         request.extensions_mut().insert(caller);
+        if let Some(named) = named_deadline(request.headers(), &self.bounds) {
+            request.extensions_mut().insert(named);
+        }
         match tokio::time::timeout(caller_time.saturating_add(DEADLINE_GRACE), self.serve(request)).await {
             Ok(response) => Ok(contractual(response)),
             Err(_elapsed) => Err(ApiError::new(ErrorCode::ServiceUnavailable).retry_after(super::grpc::RETRY_AFTER_S)),
@@ -284,6 +287,17 @@ impl Layers {
         listed.sort_by_key(|violation| position(violation).unwrap_or(usize::MAX));
         ApiError::invalid(listed)
     }
+}
+
+/// The deadline that a gRPC caller has named. Calls with one answer have one anyway; a stream has none unless it is
+/// named, and the upper bound is not for it.
+#[derive(Debug, Clone, Copy)]
+pub struct NamedDeadline(pub Instant);
+
+fn named_deadline(headers: &HeaderMap, bounds: &Bounds) -> Option<NamedDeadline> {
+    let text = headers.get(GRPC_TIMEOUT_HEADER).and_then(|value| value.to_str().ok());
+    let asked = text.and_then(grpc_timeout)?.max(bounds.deadline_min).saturating_sub(ANSWER_MARGIN);
+    Instant::now().checked_add(asked).map(NamedDeadline)
 }
 
 /// How long a call may take: what its caller allows, between the bounds, less the time that the answer travels.

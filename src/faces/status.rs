@@ -96,12 +96,12 @@ impl ApiError {
     fn nearest(code: Code) -> Self {
         match code {
             Code::Unimplemented => Self::new(ErrorCode::NotFound),
-            Code::InvalidArgument | Code::OutOfRange => {
+            // The last is a message that grows beyond the bound when it is unpacked; quotas make statuses of ours.
+            Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted => {
                 Self::invalid(vec![Violation::on(field::BODY, reason::BODY_PROTOBUF)])
             }
             Code::Unauthenticated => Self::new(ErrorCode::AuthorizationFailure),
             Code::PermissionDenied => Self::new(ErrorCode::Forbidden),
-            Code::ResourceExhausted => Self::new(ErrorCode::TooManyRequests).retry_after(1),
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => {
                 Self::new(ErrorCode::ServiceUnavailable).retry_after(1)
             }

@@ -118,6 +118,11 @@ pub fn get_transaction(request: &pb::GetTransactionRequest) -> Result<Kind, Unre
     read_kind(&request.kind)
 }
 
+/// Reads WatchTransaction, like GetTransaction.
+pub fn watch_transaction(request: &pb::WatchTransactionRequest) -> Result<Kind, Unreadable> {
+    read_kind(&request.kind)
+}
+
 /// Reads ListTransactions.
 pub fn list_transactions(
     request: &pb::ListTransactionsRequest,
@@ -224,6 +229,18 @@ pub fn transaction_status(record: &Transaction) -> pb::GetTransactionResponse {
         amount: record.signed_money().to_string(),
         message: record.message().to_owned(),
         status: status_word(record),
+    }
+}
+
+/// One message of WatchTransaction's stream.
+#[must_use]
+pub fn watched_transaction(record: &Transaction) -> pb::WatchTransactionResponse {
+    pb::WatchTransactionResponse {
+        ext_transaction_id: record.key.ext_transaction_id.as_str().to_owned(),
+        kind: record.key.kind.word().to_owned(),
+        status: status_word(record),
+        message: record.message().to_owned(),
+        charge_date: Some(to_timestamp(record.accepted_at)),
     }
 }
 

@@ -140,14 +140,17 @@ pub(super) async fn conclude(
         let Some(profile) = gateway.directory.csp(&current.account.csp) else {
             return Ok(current);
         };
-        let unit = settle::by_answer(&current, heard, profile, &gateway.moment());
+        let unit = settle::by_answer(&current, heard, profile, &gateway.moment(&current.key.partner));
         if unit.transaction.state == current.state || !current.state.may_become(unit.transaction.state) {
             // Somebody else has settled or asked meanwhile, and what was heard here adds nothing.
             return Ok(current);
         }
         let settled = unit.transaction.clone();
         match gateway.ledger.commit(unit).await? {
-            Commit::Done { version } => return Ok(Transaction { version, ..settled }),
+            Commit::Done { version } => {
+                gateway.announce(&settled);
+                return Ok(Transaction { version, ..settled });
+            }
             Commit::Conflict => match gateway.ledger.recall(&current.key).await? {
                 Some(newer) => current = newer,
                 None => return Ok(current),

@@ -12,14 +12,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::domain::directory::{CspProfile, Directory, Partner};
 use crate::domain::event::Delivery;
-use crate::domain::ids::{CorrelationId, CspId, InstanceId};
+use crate::domain::ids::{CorrelationId, CspId, InstanceId, PartnerId};
 use crate::domain::transaction::settle::Moment;
-use crate::domain::transaction::{Lease, Refusal};
+use crate::domain::transaction::{Lease, Refusal, Transaction};
 use crate::ports::Cause;
 use crate::ports::clock::Clock;
+use crate::ports::courier::Courier;
 use crate::ports::csp::{CallContext, Csp, CspError};
 use crate::ports::ephemeral::{Ephemeral, EphemeralUnavailable};
 use crate::ports::ledger::{Ledger, LedgerUnavailable};
+use crate::ports::outbox::Outbox;
 use crate::ports::secrets::Secrets;
 
 pub mod charge;
@@ -31,6 +33,9 @@ pub mod oversee;
 pub mod account;
 pub mod pin;
 pub mod transactions;
+pub mod watch;
+pub mod deliver;
+pub mod cloud_event;
 pub mod notify;
 pub mod sandbox;
 
@@ -42,6 +47,12 @@ pub struct Gateway {
     pub csps: BTreeMap<CspId, Arc<dyn Csp>>,
     /// The system of record.
     pub ledger: Arc<dyn Ledger>,
+    /// Events on their way to partners.
+    pub outbox: Arc<dyn Outbox>,
+    /// Carries them.
+    pub courier: Arc<dyn Courier>,
+    /// What is known of their endpoints.
+    pub posts: deliver::Posts,
     /// PINs and flights.
     pub ephemeral: Arc<dyn Ephemeral>,
     /// The gateway's time.
@@ -52,6 +63,8 @@ pub struct Gateway {
     pub instance: InstanceId,
     /// Bounds of the stories.
     pub bounds: Bounds,
+    /// Who watches which transaction.
+    pub watchers: watch::Watchers,
     /// Work that goes on whether or not its caller still waits. A shutdown waits for it.
     pub tasks: TaskTracker,
 }
@@ -149,12 +162,21 @@ impl Gateway {
         Lease { owner: self.instance.clone(), until }
     }
 
+    /// Tells whoever waits for it that a record was committed.
+    fn announce(&self, record: &Transaction) {
+        self.watchers.announce(&record.key);
+        if record.state.is_final() {
+            self.posts.wake(&record.key.partner);
+        }
+    }
+
     /// What settling needs beside record and answer.
-    fn moment(&self) -> Moment {
+    fn moment(&self, partner: &PartnerId) -> Moment {
+        let has_endpoint = self.directory.partner(partner).is_some_and(|partner| partner.webhook.is_some());
         Moment {
             now: self.clock.now(),
             event_id: self.secrets.fresh_event_id(),
-            delivery: Delivery::Skipped,
+            delivery: if has_endpoint { Delivery::Due } else { Delivery::Skipped },
             jitter: self.secrets.jitter(),
         }
     }

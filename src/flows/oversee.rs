@@ -44,11 +44,14 @@ pub async fn settle(
 ) -> Result<Transaction, NotSettled> {
     for _ in 0..CONFLICTS_MAX {
         let record = oversight.by_reference(reference).await?.ok_or(NotSettled::NotFound)?;
-        let unit = decide::by_person(&record, decision.clone(), &gateway.moment()).map_err(NotSettled::Refused)?;
+        let unit = decide::by_person(&record, decision.clone(), &gateway.moment(&record.key.partner))
+            .map_err(NotSettled::Refused)?;
         let next = unit.transaction.clone();
         if let Commit::Done { version } = gateway.ledger.commit(unit).await? {
             tracing::warn!(%reference, by = %decision.by, verdict = decision.verdict.word(), "settled by a person");
-            return Ok(Transaction { version, ..next });
+            let settled = Transaction { version, ..next };
+            gateway.announce(&settled);
+            return Ok(settled);
         }
     }
     Err(NotSettled::Unavailable(Cause::new("the record was changed again and again")))

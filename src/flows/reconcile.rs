@@ -67,7 +67,7 @@ async fn one(
         return Ok(taken);
     };
     let learnt = ask(gateway, &taken, profile.recovery, correlation, time_left).await;
-    let unit = settle::by_inquiry(&taken, &learnt, &profile, &gateway.moment());
+    let unit = settle::by_inquiry(&taken, &learnt, &profile, &gateway.moment(&taken.key.partner));
     let settled = unit.transaction.state;
     let concluded = match commit(gateway, unit).await? {
         Some(concluded) => concluded,
@@ -82,7 +82,10 @@ async fn one(
 async fn commit(gateway: &Gateway, unit: UnitOfWork) -> Result<Option<Transaction>, LedgerUnavailable> {
     let next = unit.transaction.clone();
     match gateway.ledger.commit(unit).await? {
-        Commit::Done { version } => Ok(Some(Transaction { version, ..next })),
+        Commit::Done { version } => {
+            gateway.announce(&next);
+            Ok(Some(Transaction { version, ..next }))
+        }
         Commit::Conflict => Ok(None),
     }
 }

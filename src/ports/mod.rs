@@ -7,6 +7,8 @@ pub mod csp;
 pub mod ledger;
 pub mod inspection;
 pub mod oversight;
+pub mod outbox;
+pub mod courier;
 pub mod ephemeral;
 pub mod clock;
 pub mod secrets;

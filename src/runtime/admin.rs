@@ -1,6 +1,6 @@
-//! The operations port: is it alive, is it ready, what does it measure.
+//! The operations port: is it alive, is it ready, what does it measure, and what became of events.
 //!
-//! Invariant: it answers without the main port and holds nothing of a partner's. `/healthz` says that the process runs;
+//! Invariant: it answers without the main port and holds no secret. `/healthz` says that the process runs;
 //! `/readyz` says whether it can take requests, and if not, what is away.
 
 pub mod ledger;
@@ -17,6 +17,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::webhooks;
 use crate::flows::Gateway;
 
 use self::ledger::Overseen;
@@ -51,6 +52,7 @@ fn router(admin: Admin) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .merge(webhooks::routes())
         .with_state(admin)
         .merge(ledger)
 }

@@ -169,6 +169,7 @@ async fn live(
         rows_max: config.reconcile.batch_max,
     };
     let worker = tokio::spawn(workers::reconcile(Arc::clone(&gateway), bounds, stop.clone()));
+    let deliveries = tokio::spawn(workers::deliver(Arc::clone(&gateway), stop.clone()));
     let server = tokio::spawn(serve::serve(listener, front, serve_bounds(config), stop.clone()));
 
     tokio::select! {
@@ -178,6 +179,7 @@ async fn live(
     tracing::info!("stopping: no new connections, answering what is under way");
     health.shut_down().await;
     stop.cancel();
+    gateway.watchers.close();
     let in_time = server.await.unwrap_or(false);
     if !in_time {
         tracing::warn!("some connections were still open at the end of server.drain_s");
@@ -189,6 +191,7 @@ async fn live(
         tracing::error!("some transactions are left to reconciliation");
     }
     worker.await.unwrap_or_default();
+    deliveries.await.unwrap_or_default();
     upkeep.await.unwrap_or_default();
     measured.await.unwrap_or_default();
     admin_stop.cancel();

@@ -8,4 +8,5 @@ pub mod lifecycle;
 pub mod serve;
 pub mod workers;
 pub mod admin;
+pub mod webhooks;
 pub mod telemetry;

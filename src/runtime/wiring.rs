@@ -13,13 +13,16 @@ use tokio_util::task::TaskTracker;
 use super::config::Config;
 use super::config::tables::Adapter;
 use crate::adapters::clock::{ClockFileError, MovableSystemClock, SystemClock};
+use crate::adapters::courier::http::HttpCourier;
 use crate::adapters::csp::sandbox::{BillError, Sandbox as ScriptedCsp, Settings};
 use crate::adapters::ephemeral::{self, MemoryEphemeral};
 use crate::adapters::ledger::sqlite::{LEDGER_FILE, LedgerFile, OpenError as LedgerError, SqliteLedger};
 use crate::adapters::secrets::{SecretsError, SystemSecrets};
 use crate::domain::directory::CspProfile;
 use crate::domain::ids::{CspId, InstanceId};
+use crate::flows::deliver::Posts;
 use crate::flows::sandbox::Sandbox;
+use crate::flows::watch::Watchers;
 use crate::flows::{Bounds, Gateway};
 use crate::ports::clock::{Clock, MovableClock};
 use crate::ports::csp::Csp;
@@ -51,6 +54,9 @@ pub enum WiringError {
     /// A CSP.
     #[error("the CSP {0} cannot be opened")]
     Csp(CspId, #[source] BillError),
+    /// The courier.
+    #[error("events cannot be sent")]
+    Courier(#[from] rustls::Error),
     /// The directory has no such CSP: the configuration was not checked.
     #[error("the CSP {0} has no profile")]
     NoProfile(CspId),
@@ -91,7 +97,10 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
     let gateway = Arc::new(Gateway {
         directory: Arc::new(config.directory.clone()),
         csps: csps.all,
+        outbox: Arc::<SqliteLedger>::clone(&ledger),
         ledger,
+        courier: Arc::new(HttpCourier::new(Arc::new(SystemClock::new()))?),
+        posts: Posts::of(&config.directory),
         ephemeral: Arc::new(MemoryEphemeral::new(ephemeral::Bounds::default())),
         clock,
         secrets,
@@ -103,6 +112,7 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
             attempts_max: config.charge.attempts_max,
             retry_pause_ms: config.charge.retry_pause_ms,
         },
+        watchers: Watchers::default(),
         tasks: TaskTracker::new(),
     });
     let sandbox = movable.map(|clock| {

@@ -1,15 +1,18 @@
-//! Work that nobody waits for: reconciliation and upkeep, for as long as the gateway lives.
+//! Work that nobody waits for: reconciliation, delivery of events and upkeep, for as long as the gateway lives.
 //!
-//! Invariant: a worker never ends by an error; it says what is wrong, rests and goes on. What reconciling means is not
-//! here.
+//! Invariant: a worker never ends by an error; it says what is wrong, rests and goes on. Each endpoint has a worker and
+//! a bound of its own, so that a slow or dead one takes nothing from another: the bound over all is the bound of one
+//! times the number of endpoints. What reconciling and delivering mean is not here.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::flows::{Gateway, reconcile};
+use crate::domain::ids::PartnerId;
+use crate::flows::{Gateway, deliver, reconcile};
 
 /// Bounds of reconciliation, from the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +41,51 @@ pub async fn reconcile(gateway: Arc<Gateway>, bounds: ReconcileBounds, stop: Can
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
+    }
+}
+
+/// Most deliveries to one endpoint at a time.
+const DELIVERIES_MAX: usize = 8;
+/// How often an endpoint's events are looked for when nobody tells of one: retries, and what others have committed.
+const DELIVERY_LOOK: Duration = Duration::from_secs(1);
+/// How long deliveries that are under way are waited for at a stop; the rest are sent again after the next start.
+const DELIVERY_DRAIN: Duration = Duration::from_secs(5);
+
+/// Delivers events until `stop` is called: one worker for each endpoint.
+pub async fn deliver(gateway: Arc<Gateway>, stop: CancellationToken) {
+    let mut endpoints = JoinSet::new();
+    for partner in gateway.directory.partners().filter(|partner| partner.webhook.is_some()) {
+        endpoints.spawn(deliver_to(Arc::clone(&gateway), partner.id.clone(), stop.clone()));
+    }
+    while endpoints.join_next().await.is_some() {}
+}
+
+/// Delivers to one endpoint.
+async fn deliver_to(gateway: Arc<Gateway>, partner: PartnerId, stop: CancellationToken) {
+    let mut under_way = JoinSet::new();
+    while !stop.is_cancelled() {
+        let free = DELIVERIES_MAX.saturating_sub(under_way.len());
+        let claimed = match u32::try_from(free) {
+            Ok(0) | Err(_) => Vec::new(),
+            Ok(free) => deliver::claim(&gateway, &partner, free).await.unwrap_or_else(|error| {
+                tracing::error!(%partner, cause = ?error.0, "no events can be delivered");
+                Vec::new()
+            }),
+        };
+        for event in claimed {
+            let gateway = Arc::clone(&gateway);
+            under_way.spawn(async move { deliver::one(&gateway, event).await });
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            Some(_) = under_way.join_next() => {}
+            () = gateway.posts.woken(&partner), if under_way.len() < DELIVERIES_MAX => {}
+            () = tokio::time::sleep(DELIVERY_LOOK) => {}
+        }
+    }
+    let drained = async { while under_way.join_next().await.is_some() {} };
+    if tokio::time::timeout(DELIVERY_DRAIN, drained).await.is_err() {
+        tracing::warn!(%partner, "some events will be sent again");
     }
 }
 

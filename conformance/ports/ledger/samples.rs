@@ -185,6 +185,7 @@ fn partner(id: &str) -> Partner {
         products: BTreeMap::from([(product.id.clone(), product)]),
         pin_before_first_charge_minutes: None,
         pin_sms: None,
+        webhook: None,
     }
 }
 

@@ -26,7 +26,7 @@ pub fn fresh() -> Subject {
 
 fn in_directory(directory: TempDir) -> Subject {
     let ledger = Arc::new(SqliteLedger::open(directory.path()).expect("it opens"));
-    Subject { ledger, books: Box::new(move || books(directory.path())) }
+    Subject { outbox: Arc::<SqliteLedger>::clone(&ledger), ledger, books: Box::new(move || books(directory.path())) }
 }
 
 fn stranger(directory: &Path) -> Connection {

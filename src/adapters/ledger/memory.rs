@@ -4,11 +4,14 @@
 //! It forgets everything with its process, so that it must never stand behind real money. It looks through all its
 //! records where the others use an index.
 
+mod outbox;
+
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
+use self::outbox::Outgoing;
 use super::judge::{Change, Judgement, Stored, judge};
 use crate::domain::Time;
 use crate::domain::event::Event;
@@ -30,8 +33,8 @@ struct Books {
     places: HashMap<TransactionKey, usize>,
     records: Vec<Transaction>,
     postings: Vec<(TransactionKey, Posting)>,
-    events: Vec<Event>,
     decisions: Vec<(TransactionKey, Decision)>,
+    outbox: Vec<Outgoing>,
 }
 
 impl MemoryLedger {
@@ -56,7 +59,7 @@ impl MemoryLedger {
     /// All events, in the order of their commits.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
-        self.books().events.clone()
+        self.books().outbox.iter().map(|outgoing| outgoing.event.clone()).collect()
     }
 
     /// What people have decided, in the order of their commits.
@@ -99,7 +102,7 @@ impl Books {
         self.write(in_microseconds(unit.transaction), change, version);
         self.postings.extend(unit.postings.into_iter().map(|posting| (key.clone(), posting)));
         self.decisions.extend(unit.decision.map(|decision| (key, decision)));
-        self.events.extend(unit.event.map(|event| Event { at: microsecond(event.at), ..event }));
+        self.outbox.extend(unit.event.map(|event| Outgoing::new(Event { at: microsecond(event.at), ..event })));
         Ok(Commit::Done { version })
     }
 

@@ -9,13 +9,19 @@ use clap::{Args, ValueEnum};
 use super::faces::Face;
 use super::select::Selection;
 
+const USAGE: &str = "\
+onbill certify --target <URL> --api-key <KEY> [OPTIONS]
+       onbill certify --list | --accounts-example";
+
 const AFTER_HELP: &str = "\
 EXAMPLES
-  A sandbox, both faces, with a report:
+  A sandbox (`onbill serve` starts one), both faces, with a report:
     onbill certify --target http://127.0.0.1:8080 --api-key demo-key --report report/
   Any other gateway: say which number is in which condition, and how to read the PIN that a number was sent:
     onbill certify --accounts-example > accounts.toml     # then put in your numbers
     onbill certify --target https://gateway.example --accounts accounts.toml --pin-command ./read-pin
+  Only what a failed run has named, with the key out of sight:
+    ONBILL_API_KEY=… onbill certify --target https://gateway.example --case 14,19-23 --face json
 
 WHAT IS CHECKED
   The 28 use cases that certify an OTT, on each face: status, headers and body of every answer (on gRPC status,
@@ -33,7 +39,7 @@ EXIT CODE
 /// Certify a gateway against the 28 use cases.
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools)] // Each is a flag of its own on the command line.
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, override_usage = USAGE)]
 pub struct CertifyArgs {
     /// The gateway: http://HOST:PORT or https://HOST:PORT.
     #[arg(long, value_name = "URL", required_unless_present_any = ["list", "accounts_example"])]

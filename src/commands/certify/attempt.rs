@@ -265,6 +265,9 @@ impl<'a> Attempt<'a> {
         if self.crowded {
             return Some(Disturbance::Crowded);
         }
+        if self.bench.sandbox(self.face).is_some() && self.steps.iter().any(is_unconfirmed) {
+            return Some(Disturbance::NotConfirmed);
+        }
         let (seen_at, sms) = self.pin_sms.as_ref()?;
         let (sandbox, loan) = (self.bench.sandbox(self.face)?, self.loan.as_ref()?);
         let inbox = sandbox.inbox(&self.bench.contract, &loan.msisdn).await.ok()?;
@@ -356,6 +359,8 @@ struct Exchange<'b> {
 pub enum Disturbance {
     /// More messages came than were due.
     Crowded,
+    /// A charge or refund was not confirmed, or not yet: a clock that is moved meanwhile cuts it short.
+    NotConfirmed,
     /// Somebody asked for another PIN for the same number.
     PinReplaced,
     /// Somebody moved the sandbox clock: PINs expired.
@@ -363,11 +368,11 @@ pub enum Disturbance {
 }
 
 impl Disturbance {
-    /// Attempts that may be given up for it. A flaw of the gateway can look like the first, so that it soon counts.
+    /// Attempts that may be given up for it. A flaw of the gateway can look like the first two, so that they soon count.
     #[must_use]
     pub const fn attempts_max(self) -> u32 {
         match self {
-            Self::Crowded => 3,
+            Self::Crowded | Self::NotConfirmed => 3,
             Self::PinReplaced | Self::ClockMoved => 20,
         }
     }
@@ -377,6 +382,9 @@ impl Disturbance {
     pub const fn text(self) -> &'static str {
         match self {
             Self::Crowded => "more messages came than were due, perhaps of another run on the same number",
+            Self::NotConfirmed => {
+                "a charge or refund was not confirmed, perhaps since another run moved the sandbox clock"
+            }
             Self::PinReplaced => "another PIN was sent to the same number, by another run",
             Self::ClockMoved => "the sandbox clock was moved by another run",
         }
@@ -385,6 +393,13 @@ impl Disturbance {
 
 fn needs(missing: &Missing) -> Stop {
     Stop::Needs(format!("needs a value for {{{}}}", missing.0))
+}
+
+/// Whether a transaction has not come to its end, or to another: where the cases look, only a moved clock does that.
+fn is_unconfirmed(step: &StepRecord) -> bool {
+    step.differences.iter().any(|difference| {
+        difference.at == "body.status" && ["\"Failure\"", "\"Pending\""].contains(&difference.actual.as_str())
+    })
 }
 
 /// A quota that is used up is not what a case is about.

@@ -51,9 +51,7 @@ async fn run_checked(args: &CertifyArgs) -> Result<ExitCode, String> {
         report::prepare(directory)?;
     }
     let progress = Arc::new(progress(args));
-    let target = options.target.to_string().trim_end_matches('/').to_owned();
-    let outcome =
-        certify(options, Arc::<Progress>::clone(&progress)).await.map_err(|error| format!("{target} {error}"))?;
+    let outcome = certify(options, Arc::<Progress>::clone(&progress)).await.map_err(|error| error.to_string())?;
     progress.summary(&outcome);
     if args.json {
         print(&format!("{}\n", report::json::render(&outcome)));
@@ -142,7 +140,7 @@ fn list(args: &CertifyArgs) -> Result<String, String> {
             .collect();
         return serde_json::to_string_pretty(&listed).map(|text| text + "\n").map_err(|error| error.to_string());
     }
-    let mut text = String::new();
+    let mut text = format!("{:>2}  {:<52}  {:<24}  {}\n", "#", "CASE", "GROUP", "ACCOUNT THAT IT NEEDS");
     for case in cases {
         let account = case.account.as_deref().unwrap_or("-");
         let _ = writeln!(text, "{:>2}  {:<52}  {:<24}  {account}", case.id, case.title, case.category);

@@ -58,13 +58,24 @@ fn mark_gap(own: &[&str], others: &[&str], marked: &mut Vec<Line>) {
     }
 }
 
-/// The characters of `line` between what it begins and what it ends with in common with `other`.
+/// The characters of `line` between what it begins and what it ends with in common with `other`, in whole words: a word
+/// of which only the end is marked reads like a riddle.
 fn changed(line: &str, other: &str) -> Range<usize> {
     let (line, other): (Vec<char>, Vec<char>) = (line.chars().collect(), other.chars().collect());
     let prefix = line.iter().zip(&other).take_while(|(a, b)| a == b).count();
     let room = line.len().min(other.len()).saturating_sub(prefix);
     let suffix = line.iter().rev().zip(other.iter().rev()).take(room).take_while(|(a, b)| a == b).count();
-    prefix..line.len().saturating_sub(suffix)
+    let (mut start, mut end) = (prefix, line.len().saturating_sub(suffix));
+    let in_word = |at: usize| line.get(at).is_some_and(|character| character.is_alphanumeric());
+    if start < end {
+        while start > 0 && in_word(start) && in_word(start.saturating_sub(1)) {
+            start = start.saturating_sub(1);
+        }
+        while in_word(end) && in_word(end.saturating_sub(1)) {
+            end = end.saturating_add(1);
+        }
+    }
+    start..end
 }
 
 /// Positions of a longest common subsequence.
@@ -138,8 +149,9 @@ mod tests {
     fn within_a_line_only_what_differs_is_marked() {
         assert_eq!(changed("Charge success", "Charge success."), 14..14);
         assert_eq!(changed("Charge success.", "Charge success"), 14..15);
-        assert_eq!(changed("HTTP 400", "HTTP 404"), 7..8);
+        assert_eq!(changed("HTTP 400", "HTTP 404"), 5..8);
+        assert_eq!(changed("id: (any value)", "id: (absent)"), 5..14);
         assert_eq!(changed("aa", "aaa"), 2..2);
-        assert_eq!(changed("é1", "é2"), 1..2);
+        assert_eq!(changed("é1", "é2"), 0..2);
     }
 }

@@ -3,23 +3,20 @@
 //! Invariant: every text of a report or of the terminal that came from a call passes through here. Keys need no mask:
 //! they are never put into a text.
 
+use std::sync::LazyLock;
+
 use regex::Regex;
 
 use super::document::Document;
 
 /// What an attempt must not show, and what stands for it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Mask {
     secrets: Vec<(String, String)>,
-    digits: Regex,
 }
 
-impl Default for Mask {
-    fn default() -> Self {
-        // A run of six digits may be a PIN, a longer one a number: neither is shown, whoever wrote it.
-        Self { secrets: Vec::new(), digits: Regex::new("[0-9]{6,}").expect("a constant pattern") }
-    }
-}
+/// A run of six digits may be a PIN, a longer one a number: neither is shown, whoever wrote it.
+static DIGITS: LazyLock<Regex> = LazyLock::new(|| Regex::new("[0-9]{6,}").expect("a constant pattern"));
 
 impl Mask {
     /// Hides a number but for its first three and last two digits.
@@ -39,7 +36,7 @@ impl Mask {
         for (secret, stands_for) in self.secrets.iter().filter(|(secret, _)| !secret.is_empty()) {
             shown = shown.replace(secret, stands_for);
         }
-        self.digits.replace_all(&shown, |found: &regex::Captures<'_>| masked_number(&found[0])).into_owned()
+        DIGITS.replace_all(&shown, |found: &regex::Captures<'_>| masked_number(&found[0])).into_owned()
     }
 
     /// The document without them, keys aside.

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use http::Uri;
+
 use super::answer::{Answer, Body, NoAnswer};
 use super::cases::Contract;
 use super::check::shown;
@@ -45,7 +47,8 @@ impl std::error::Error for TargetError {}
 ///
 /// # Errors
 /// Why a run cannot begin.
-pub async fn probe(client: &Client, face: Face, contract: &Contract) -> Result<(), TargetError> {
+pub async fn probe(client: &Client, face: Face, url: &Uri, contract: &Contract) -> Result<(), TargetError> {
+    let place = format!("{face} at {}", url.to_string().trim_end_matches('/'));
     let rpc =
         contract.rpc.get("ValidateAccount").ok_or_else(|| TargetError::Options("no ValidateAccount".to_owned()))?;
     let mut tries = 0_u32;
@@ -54,18 +57,36 @@ pub async fn probe(client: &Client, face: Face, contract: &Contract) -> Result<(
         match client.call(rpc, &Document::object([]), "certify").await {
             Ok(answer) => break answer,
             Err(error) if tries >= TRIES_MAX || matches!(error, NoAnswer::TimedOut(_)) => {
-                return Err(match error {
-                    // Somebody is there, who speaks another protocol.
-                    NoAnswer::Lost(why) => TargetError::NotAGateway(format!("{face}: no answer of this kind: {why}")),
-                    NoAnswer::NotConnected(_) | NoAnswer::TimedOut(_) => {
-                        TargetError::NotReachable(format!("{face}: {error}"))
-                    }
-                });
+                return Err(silent(&error, &place, url));
             }
             Err(_) => tokio::time::sleep(TRY_AGAIN_AFTER).await,
         }
     };
-    judge(&answer, &client.call_name(rpc))
+    judge(&answer, &format!("{place}: {}", client.call_name(rpc)))
+}
+
+/// What silence says of a target, and what to try next.
+fn silent(error: &NoAnswer, place: &str, url: &Uri) -> TargetError {
+    let encrypted = url.scheme_str() == Some("https");
+    match error {
+        NoAnswer::NotConnected(why) if why.contains("peer certificate") => {
+            let hint = "is it for this host name, and trusted? --ca FILE adds one to the public authorities";
+            TargetError::NotReachable(format!("{place}: {why}: {hint}"))
+        }
+        // What answers a TLS greeting with something else.
+        NoAnswer::NotConnected(why) if encrypted && why.contains("corrupt message") => {
+            TargetError::NotReachable(format!("{place}: this port does not speak TLS: try http://"))
+        }
+        NoAnswer::NotConnected(why) => {
+            TargetError::NotReachable(format!("{place}: {why}: is the gateway running, and is this its port?"))
+        }
+        NoAnswer::TimedOut(_) => TargetError::NotReachable(format!("{place}: {error}: is this a gateway's port?")),
+        // Somebody is there, who speaks another protocol.
+        NoAnswer::Lost(why) if encrypted => TargetError::NotAGateway(format!("{place}: {why}")),
+        NoAnswer::Lost(why) => {
+            TargetError::NotAGateway(format!("{place}: {why}: does this port speak TLS? then try https://"))
+        }
+    }
 }
 
 fn judge(answer: &Answer, call: &str) -> Result<(), TargetError> {
@@ -81,7 +102,9 @@ fn judge(answer: &Answer, call: &str) -> Result<(), TargetError> {
         status if status.starts_with(|first: char| first.is_ascii_digit()) => {
             let code = answer.body.document().and_then(|body| body.get("code"));
             let told = code.is_some_and(|code| code.text().is_some()) && !matches!(answer.body, Body::Empty);
-            if told { Ok(()) } else { Err(TargetError::NotAGateway(found())) }
+            // A web server, or the gateway's own port for operations.
+            let other = || TargetError::NotAGateway(format!("{}: is this its main port?", found()));
+            if told { Ok(()) } else { Err(other()) }
         }
         _ => Ok(()),
     }

@@ -123,18 +123,21 @@ pub async fn certify(options: Options, watch: Arc<dyn Watch>) -> Result<Outcome,
 
 async fn bench(options: &Options, contract: Arc<Contract>, watch: Arc<dyn Watch>) -> Result<Bench, TargetError> {
     let accounts = match &options.accounts {
-        Some(path) => Accounts::read(path, &contract).map_err(TargetError::Options)?,
+        Some(path) => {
+            Accounts::read(path, &contract).map_err(|error| TargetError::Options(format!("--accounts {error}")))?
+        }
         None => Accounts::default(),
     };
     let mut clients = BTreeMap::new();
+    let url_of = |face: Face| options.grpc_target.as_ref().filter(|_| face == Face::Grpc).unwrap_or(&options.target);
     for face in &options.faces {
-        let url = options.grpc_target.as_ref().filter(|_| *face == Face::Grpc).unwrap_or(&options.target);
+        let url = url_of(*face);
         let (api_key, ca_pem) = (options.api_key.clone(), options.ca_pem.clone());
         let target = Target { url: url.clone(), api_key, timeout: options.timeout, ca_pem };
         clients.insert(*face, Client::new(*face, &target, &contract).map_err(TargetError::Options)?);
     }
     for (face, client) in &clients {
-        probe(client, *face, &contract).await?;
+        probe(client, *face, url_of(*face), &contract).await?;
     }
     let mut sandboxes = BTreeMap::new();
     if let Some(loan) = accounts.lend("active-postpaid", &contract, true).await {

@@ -4,6 +4,7 @@
 //! an earlier one has left behind. Which placeholders a case uses is its own matter.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
@@ -17,6 +18,8 @@ pub const TIME: &str = "{time}";
 const TEXT_PREFIX: &str = "onbill certify ";
 const TOKEN_LENGTH: usize = 10;
 
+static PLACEHOLDER: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\{([a-z_]+)\}").expect("a constant pattern"));
+
 /// A placeholder that has no value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing(pub String);
@@ -26,7 +29,6 @@ pub struct Missing(pub String);
 pub struct Values {
     known: BTreeMap<String, String>,
     token: String,
-    placeholder: Regex,
 }
 
 impl Values {
@@ -47,7 +49,7 @@ impl Values {
             ("time", TIME.to_owned()),
         ];
         let known = known.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Self { known, token, placeholder: placeholder() }
+        Self { known, token }
     }
 
     /// Gives a placeholder its value.
@@ -81,7 +83,7 @@ impl Values {
     /// # Errors
     /// The placeholder that has no value.
     pub fn fill_text(&mut self, text: &str) -> Result<String, Missing> {
-        let names: Vec<String> = self.placeholder.captures_iter(text).filter_map(|found| name(&found)).collect();
+        let names: Vec<String> = PLACEHOLDER.captures_iter(text).filter_map(|found| name(&found)).collect();
         for name in &names {
             if !self.known.contains_key(name) {
                 if !name.ends_with("_id") {
@@ -91,7 +93,7 @@ impl Values {
             }
         }
         let known = &self.known;
-        let filled = self.placeholder.replace_all(text, |found: &Captures<'_>| {
+        let filled = PLACEHOLDER.replace_all(text, |found: &Captures<'_>| {
             name(found).and_then(|name| known.get(&name).cloned()).unwrap_or_default()
         });
         Ok(filled.into_owned())
@@ -103,10 +105,6 @@ impl Values {
         let Some((_, rest)) = text.split_once(TEXT_PREFIX) else { return false };
         !rest.starts_with(&self.token)
     }
-}
-
-fn placeholder() -> Regex {
-    Regex::new(r"\{([a-z_]+)\}").expect("a constant pattern")
 }
 
 fn name(found: &Captures<'_>) -> Option<String> {

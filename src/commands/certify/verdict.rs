@@ -131,9 +131,15 @@ pub struct Totals {
     pub with_unseen_effects: usize,
 }
 
+/// The form of an outcome as JSON. A field that is added leaves it as it is; one that goes or means something else
+/// makes it another.
+pub const FORMAT: u32 = 1;
+
 /// What a run found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
+    /// Which form this is in, [`FORMAT`]: for programs that read it.
+    pub format: u32,
     /// The run.
     pub run: RunInfo,
     /// Numbers.
@@ -155,7 +161,7 @@ impl Outcome {
             not_checked: count(Verdict::NotChecked),
             with_unseen_effects: results.iter().filter(unseen).count(),
         };
-        Self { run, totals, results }
+        Self { format: FORMAT, run, totals, results }
     }
 
     /// Numbers of the cases that failed on a face.

@@ -120,6 +120,7 @@ pub(crate) fn partner() -> Partner {
         products: BTreeMap::from([(product.id.clone(), product)]),
         pin_before_first_charge_minutes: None,
         pin_sms: None,
+        webhook: None,
     }
 }
 

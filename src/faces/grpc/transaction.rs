@@ -1,5 +1,6 @@
 //! TransactionService on the wire.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tonic::metadata::MetadataValue;
@@ -7,10 +8,11 @@ use tonic::{Request, Response, Status};
 
 use super::{caller, stop};
 use crate::faces::pb::v1 as pb;
+use crate::faces::stack::NamedDeadline;
 use crate::faces::status::ApiError;
 use crate::faces::wire;
 use crate::flows::flight::Origin;
-use crate::flows::{Gateway, charge, transactions};
+use crate::flows::{Gateway, charge, transactions, watch};
 
 /// Tells that a call did not start the work that it answers.
 const REPLAYED_HEADER: &str = "idempotency-replayed";
@@ -61,4 +63,25 @@ impl pb::transaction_service_server::TransactionService for Transactions {
             next_page_token: page.next_page_token,
         }))
     }
+
+    type WatchTransactionStream = Watched;
+
+    async fn watch_transaction(
+        &self,
+        mut request: Request<pb::WatchTransactionRequest>,
+    ) -> Result<Response<Self::WatchTransactionStream>, Status> {
+        let until = request.extensions_mut().remove::<NamedDeadline>().map(|named| named.0);
+        let (caller, message) = caller(request)?;
+        let kind = wire::watch_transaction(&message).map_err(ApiError::invalid)?;
+        let id = &message.ext_transaction_id;
+        let watch = watch::begin(&self.0, caller, id, kind, until).await.map_err(stop)?;
+        let told = futures_util::stream::unfold(watch, |mut watch| async move {
+            let next = watch.next().await?;
+            Some((next.map(|record| wire::watched_transaction(&record)).map_err(stop), watch))
+        });
+        Ok(Response::new(Box::pin(told)))
+    }
 }
+
+/// The stream of WatchTransaction.
+type Watched = Pin<Box<dyn futures_util::Stream<Item = Result<pb::WatchTransactionResponse, Status>> + Send>>;

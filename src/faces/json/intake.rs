@@ -26,6 +26,9 @@ const DRAIN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long a body may take to arrive. It is before the deadline of the request, which starts with the RPC.
 pub(super) const BODY_WAIT: Duration = Duration::from_secs(30);
 
+/// How long a body that nobody needs is waited for, so that the answer is not held up by it.
+const DISCARD_WAIT: Duration = Duration::from_secs(1);
+
 /// The body did not arrive in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooSlow;
@@ -42,11 +45,33 @@ where
     tokio::time::timeout(wait, collect(headers, body)).await.map_err(|_| TooSlow)
 }
 
+/// Reads a body that nobody needs and throws it away, within bounds: a caller that is answered while it still sends may
+/// take the end of its stream for a failure (RFC 9113 section 8.1). One that asks before it sends is not told to.
+pub(super) async fn discard<B>(headers: &HeaderMap, body: B)
+where
+    B: http_body::Body<Data = Bytes>,
+{
+    if body.is_end_stream() || headers.contains_key(EXPECT) {
+        return;
+    }
+    let read = async {
+        let (mut body, mut length) = (pin!(body), 0_usize);
+        while let Some(Ok(frame)) = body.frame().await {
+            length = length.saturating_add(frame.data_ref().map_or(0, Bytes::len));
+            if length > DRAIN_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    // Late or whole makes no difference: the answer is the same.
+    let _late = tokio::time::timeout(DISCARD_WAIT, read).await;
+}
+
 async fn collect<B>(headers: &HeaderMap, body: B) -> Result<Bytes, &'static str>
 where
     B: http_body::Body<Data = Bytes>,
 {
-    let verdict = if is_json(headers) { Ok(()) } else { Err(reason::BODY_JSON) };
+    let verdict = if is_json(headers) && is_plain(headers) { Ok(()) } else { Err(reason::BODY_JSON) };
     // A caller that asks first has not sent the body yet: to read it would be to ask for it.
     let announced = body.size_hint().lower();
     if headers.contains_key(EXPECT) && announced > u64::try_from(BODY_BYTES_MAX).unwrap_or(u64::MAX) {
@@ -98,6 +123,12 @@ fn is_json(headers: &HeaderMap) -> bool {
             Some(_) => true,
             None => parameter.is_empty(),
         })
+}
+
+/// No content coding (RFC 9110 section 8.4): none is offered here, and a packed body must not be taken for a plain one.
+fn is_plain(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(CONTENT_ENCODING).iter();
+    values.all(|value| value.as_bytes().is_empty() || value.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// Headers that are about this connection, this body or this exchange, and not about the request.
@@ -183,6 +214,41 @@ mod tests {
             let expected = if whole { Ok(length) } else { Err(reason::BODY_OBJECT) };
             assert_eq!(read.map(|body| body.map(|bytes| bytes.len())), Ok(expected), "{length}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_packed_body_is_not_taken_for_a_plain_one() {
+        for (coding, plain) in [("identity", true), ("Identity", true), ("", true), ("gzip", false), ("br", false)] {
+            let mut headers = with_type("application/json");
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
+            let read = body(&headers, Full::new(Bytes::from_static(b"{}")), BODY_WAIT).await;
+            let expected = if plain { Ok(2) } else { Err(reason::BODY_JSON) };
+            assert_eq!(read.map(|body| body.map(|bytes| bytes.len())), Ok(expected), "{coding}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_nobody_needs_is_not_waited_for_beyond_its_bound() {
+        struct Silent;
+        impl http_body::Body for Silent {
+            type Data = Bytes;
+            type Error = std::convert::Infallible;
+
+            fn poll_frame(
+                self: std::pin::Pin<&mut Self>,
+                _context: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+                std::task::Poll::Pending
+            }
+        }
+        let waited = |headers: HeaderMap| async move {
+            let started = tokio::time::Instant::now();
+            discard(&headers, Silent).await;
+            started.elapsed()
+        };
+        assert_eq!(waited(HeaderMap::new()).await, DISCARD_WAIT);
+        let asks = HeaderMap::from_iter([(EXPECT, HeaderValue::from_static("100-continue"))]);
+        assert_eq!(waited(asks).await, Duration::ZERO);
     }
 
     #[test]

@@ -124,13 +124,20 @@ impl JsonFace {
                 }
                 Err(error) => answer::refusal(&error),
             },
-            Found::OpenApi => answer::json(face.openapi.clone()),
+            Found::OpenApi => {
+                intake::discard(&parts.headers, body).await;
+                answer::json(face.openapi.clone())
+            }
             Found::WrongMethod(allow) => {
+                intake::discard(&parts.headers, body).await;
                 let mut response = answer::refusal(&ApiError::new(ErrorCode::MethodNotAllowed));
                 response.headers_mut().insert(ALLOW, allow);
                 response
             }
-            Found::Nothing => answer::refusal(&ApiError::new(ErrorCode::NotFound)),
+            Found::Nothing => {
+                intake::discard(&parts.headers, body).await;
+                answer::refusal(&ApiError::new(ErrorCode::NotFound))
+            }
         }
     }
 }
@@ -149,7 +156,10 @@ impl Face {
         B: http_body::Body<Data = Bytes>,
     {
         let body = match binding.body {
-            BodyRule::None => Ok(Bytes::new()),
+            BodyRule::None => {
+                intake::discard(&parts.headers, body).await;
+                Ok(Bytes::new())
+            }
             BodyRule::Whole | BodyRule::Field(_) => intake::body(&parts.headers, body, self.body_wait)
                 .await
                 .map_err(|intake::TooSlow| ApiError::new(ErrorCode::ServiceUnavailable).retry_after(1))?,

@@ -16,7 +16,7 @@ use self::schema::{Components, Direction};
 use super::JsonFaceError;
 use super::routes::{Binding, BodyRule, Routes};
 use crate::domain::catalogue::ErrorCode;
-use crate::faces::pb::v1::ErrorReason;
+use crate::faces::pb::v1::{ErrorReason, ResponseHeader};
 use crate::faces::status::http_status;
 
 mod comments;
@@ -26,9 +26,9 @@ const ABOUT: &str = "Carrier billing: charge to the phone bill.\n\n\
     Every request needs a key in `X-API-KEY`. `X-Correlation-Id` (at most 128 of A-Z, a-z, 0-9, dot, underscore, colon \
     and dash) is taken up and answered, and made where it is absent; W3C `traceparent` and B3 headers are taken up; \
     `X-Request-Timeout-Ms` sets the deadline, within the gateway's bounds. Null stands for an absent field; an optional \
-    query parameter that is empty is absent. Fields, query parameters and JSON types that are not described here are \
-    refused. A path that is not described here is 404 `not-found`, another method on one that is 405 \
-    `method-not-allowed` with `Allow`.";
+    query parameter that is empty is absent. Bodies come without a content coding. Fields, query parameters and JSON \
+    types that are not described here are refused. A path that is not described here is 404 `not-found`, another method \
+    on one that is 405 `method-not-allowed` with `Allow`.";
 
 /// What every RPC may answer, besides its own errors.
 const COMMON: [ErrorCode; 5] = [
@@ -155,6 +155,7 @@ fn responses(
     let mut headers = json!({ "X-Correlation-Id": { "$ref": "#/components/headers/X-Correlation-Id" } });
     if let Some(headers) = headers.as_object_mut() {
         headers.extend(components.headers(&output)?);
+        headers.extend(binding.rule.response_headers.iter().map(response_header));
     }
     let mut success =
         json!({ "description": comments.of_path(&output.parent_file(), output.path()), "headers": headers });
@@ -173,6 +174,15 @@ fn responses(
         responses.insert(status.as_str().to_owned(), response);
     }
     Ok(Value::Object(responses))
+}
+
+/// A header that a success may carry.
+fn response_header(header: &ResponseHeader) -> (String, Value) {
+    let mut schema = json!({ "type": "string" });
+    if let (false, Some(schema)) = (header.values.is_empty(), schema.as_object_mut()) {
+        schema.insert("enum".to_owned(), json!(header.values));
+    }
+    (header.name.clone(), json!({ "description": header.description, "schema": schema }))
 }
 
 /// Every error of this route, by HTTP status.

@@ -3,9 +3,11 @@
 //! Invariant: a directory comes out only where nothing at all was reported; every CSP, currency, pattern, text and key
 //! in it has been looked at. Prefixes that two CSPs of a partner share are allowed: the first CSP wins.
 
+use std::sync::Arc;
+
 use super::sandbox::DEMO_KEYS;
 use super::shape::Report;
-use super::tables::{Adapter, CspTable, PartnerTable, RecoveryWord, Tables, TestNumbersTable};
+use super::tables::{Adapter, CspTable, PartnerTable, RecoveryWord, Tables, TestNumbersTable, WebhookTable};
 use crate::domain::api_key::{KeyDigest, PartnerKeys};
 use crate::domain::directory::{
     CspProfile, Directory, Partner, Pattern, PinSms, Product, Recovery, SendQuota, TestNumbers,
@@ -13,6 +15,8 @@ use crate::domain::directory::{
 use crate::domain::ids::{ChargeCode, CspId, PartnerId, ProductId};
 use crate::domain::money::Currency;
 use crate::domain::pin;
+use crate::domain::public_address::Addresses;
+use crate::domain::webhook::{SigningSecret, Webhook};
 
 /// What a set of CSPs and partners becomes.
 #[derive(Debug, Clone)]
@@ -184,13 +188,41 @@ fn partner(id: &str, table: &PartnerTable, tables: &Tables, report: &mut Report)
     });
     let products = products.collect();
     let pin_sms = partner_sms(id, table, report);
+    let webhook = table.webhook.as_ref().and_then(|table| webhook(id, table, report));
     Some(Partner {
         id: PartnerId::new(id),
         csps: csps?,
         products,
         pin_before_first_charge_minutes: table.pin_before_first_charge_minutes,
         pin_sms,
+        webhook,
     })
+}
+
+fn webhook(id: &str, table: &WebhookTable, report: &mut Report) -> Option<Webhook> {
+    let path = |last| ["partner", id, "webhook", last];
+    if table.secrets.is_empty() {
+        report.at(&path("secrets"), "must be set: what events are signed with, whsec_ and 24 to 64 bytes in base64");
+    }
+    let Some(url) = &table.url else {
+        report.at(&path("url"), "must be set: where events are posted to");
+        return None;
+    };
+    let parsed = url.parse::<http::Uri>().ok();
+    let authority = parsed.as_ref().and_then(http::Uri::authority);
+    let is_clean = authority.is_some_and(|authority| !authority.as_str().contains('@') && !authority.host().is_empty());
+    // Plain http would let whoever is on the way read what a partner's customers buy.
+    let scheme = parsed.as_ref().and_then(http::Uri::scheme_str);
+    let is_safe = scheme == Some("https") || (scheme == Some("http") && table.allow_private);
+    if !is_clean || !is_safe {
+        let text =
+            "must be a URL like https://example.com/events, without a user; http only where allow_private is true";
+        report.at(&path("url"), text);
+        return None;
+    }
+    let addresses = if table.allow_private { Addresses::Any } else { Addresses::Public };
+    let secrets = table.secrets.iter().filter_map(|secret| SigningSecret::parse(&secret.0)).collect();
+    Some(Webhook { url: Arc::from(url.as_str()), secrets, addresses })
 }
 
 fn partner_csps(id: &str, table: &PartnerTable, tables: &Tables, report: &mut Report) -> Option<Vec<CspId>> {

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use figment::value::Value;
 
 use crate::domain::api_key::KeyDigest;
+use crate::domain::webhook::{SECRET_PREFIX, SECRETS_MAX, SigningSecret};
 
 /// What a key may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub enum Allowed {
     },
     /// One key digest, or two while a partner changes its key.
     Digests,
+    /// One secret that signs events, or two while a partner changes it.
+    Secrets,
 }
 
 /// Most keys that a partner may have at a time: the one in use and the next.
@@ -121,6 +124,9 @@ pub const KEYS: &[Key] = &[
     key("partner.*.sms.sender", text(16)),
     key("partner.*.sms.language", text(35)),
     key("partner.*.sms.pin_text", text(480)),
+    key("partner.*.webhook.url", text(2048)),
+    key("partner.*.webhook.secrets", Allowed::Secrets),
+    key("partner.*.webhook.allow_private", Allowed::Switch),
     key("partner.*.product.*.charge_codes.*", text(64)),
 ];
 
@@ -216,6 +222,7 @@ impl Allowed {
                 is_list(value, count_max, |text| is_text(text, length_min, length_max))
             }
             Self::Digests => is_list(value, DIGESTS_MAX, |text| KeyDigest::parse(text).is_some()),
+            Self::Secrets => is_list(value, SECRETS_MAX, |text| SigningSecret::parse(text).is_some()),
         }
     }
 
@@ -225,7 +232,7 @@ impl Allowed {
         match self {
             Self::Switch => text.parse::<bool>().map_or_else(|_| Value::from(text), Value::from),
             Self::Whole { .. } => text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from),
-            Self::Texts { .. } | Self::Digests => Value::from(read_list(text)),
+            Self::Texts { .. } | Self::Digests | Self::Secrets => Value::from(read_list(text)),
             Self::SocketAddress | Self::Word(_) | Self::Text { .. } => Value::from(text),
         }
     }
@@ -233,7 +240,7 @@ impl Allowed {
     /// Whether a refused value may be shown. Somebody may have put a key where its digest belongs.
     #[must_use]
     pub const fn may_be_shown(self) -> bool {
-        !matches!(self, Self::Digests)
+        !matches!(self, Self::Digests | Self::Secrets)
     }
 }
 
@@ -281,6 +288,12 @@ impl fmt::Display for Allowed {
             }
             Self::Digests => {
                 write!(formatter, "a list of 1 to {DIGESTS_MAX} SHA-256 digests of 64 hexadecimal digits each")
+            }
+            Self::Secrets => {
+                write!(
+                    formatter,
+                    "a list of 1 to {SECRETS_MAX} secrets, each {SECRET_PREFIX} and 24 to 64 bytes in base64"
+                )
             }
         }
     }

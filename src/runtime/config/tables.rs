@@ -5,6 +5,7 @@
 //! judged here.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -292,6 +293,8 @@ pub struct PartnerTable {
     pub pin_before_first_charge_minutes: Option<u32>,
     /// Its own PIN message.
     pub sms: Option<PartnerSmsTable>,
+    /// Where its events go.
+    pub webhook: Option<WebhookTable>,
     /// What it sells.
     pub product: BTreeMap<String, ProductTable>,
 }
@@ -306,6 +309,29 @@ pub struct PartnerSmsTable {
     pub language: Option<String>,
     /// The text.
     pub pin_text: Option<String>,
+}
+
+/// `[partner.<id>.webhook]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebhookTable {
+    /// Where events are posted to.
+    pub url: Option<String>,
+    /// What they are signed with.
+    pub secrets: Vec<SecretText>,
+    /// Whether the endpoint may be in a private network, and speak plain http.
+    pub allow_private: bool,
+}
+
+/// A secret as it is written. It prints masked.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SecretText(pub String);
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("…")
+    }
 }
 
 /// `[partner.<id>.product.<id>]`

@@ -9,6 +9,7 @@ mod batch;
 mod error;
 mod lock;
 mod oversight;
+mod outbox;
 mod readers;
 mod rows;
 mod schema;

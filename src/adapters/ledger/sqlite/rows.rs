@@ -75,7 +75,7 @@ impl<'row, 'statement> Fields<'row, 'statement> {
         read(value).ok_or_else(|| Error::FromSqlConversionFailure(index, kind, Box::new(Unreadable(index))))
     }
 
-    fn text<T>(&mut self, read: impl FnOnce(&'row str) -> Option<T>) -> Result<T, Error> {
+    pub(super) fn text<T>(&mut self, read: impl FnOnce(&'row str) -> Option<T>) -> Result<T, Error> {
         self.read(|value| value.as_str().ok().and_then(read))
     }
 
@@ -100,7 +100,13 @@ impl<'row, 'statement> Fields<'row, 'statement> {
         self.read(|value| value.as_i64().ok().and_then(|number| T::try_from(number).ok()))
     }
 
-    fn time(&mut self) -> Result<Time, Error> {
+    /// A text as it is.
+    pub(super) fn string(&mut self) -> Result<String, Error> {
+        self.text(|text| Some(text.to_owned()))
+    }
+
+    /// A time in microseconds.
+    pub(super) fn time(&mut self) -> Result<Time, Error> {
         self.read(|value| value.as_i64().ok().and_then(|time_us| Time::from_microsecond(time_us).ok()))
     }
 

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::batch;
 use super::error::{OpenError, Stopped};
+use super::outbox;
 use crate::domain::transaction::UnitOfWork;
 use crate::ports::ledger::{Commit, LedgerUnavailable};
 
@@ -28,6 +29,8 @@ type Answer<T> = oneshot::Sender<Result<T, LedgerUnavailable>>;
 enum Job {
     /// A unit of work.
     Commit(Box<UnitOfWork>, Answer<Commit>),
+    /// Something of the outbox.
+    Outbox(outbox::Write, Answer<outbox::Written>),
     /// Whether a unit could be committed.
     Probe(Answer<()>),
     /// Whatever a test does to the writer's connection.
@@ -73,6 +76,11 @@ impl Writer {
     /// Commits a unit; answers after it is durable.
     pub(super) async fn commit(&self, unit: UnitOfWork) -> Result<Commit, LedgerUnavailable> {
         self.ask(|answer| Job::Commit(Box::new(unit), answer)).await
+    }
+
+    /// Writes to the outbox; answers after it is durable.
+    pub(super) async fn outbox(&self, write: outbox::Write) -> Result<outbox::Written, LedgerUnavailable> {
+        self.ask(|answer| Job::Outbox(write, answer)).await
     }
 
     /// Whether a unit could be committed.
@@ -133,11 +141,16 @@ fn work(connection: &mut Connection, jobs: Vec<Job>, counters: &Counters) {
     let mut units = Vec::with_capacity(jobs.len());
     let mut answers = Vec::with_capacity(jobs.len());
     let mut probes = Vec::new();
+    let (mut outbox_writes, mut askers) = (Vec::new(), Vec::new());
     for job in jobs {
         match job {
             Job::Commit(unit, answer) => {
                 units.push(*unit);
                 answers.push(answer);
+            }
+            Job::Outbox(write, answer) => {
+                outbox_writes.push(write);
+                askers.push(answer);
             }
             Job::Probe(answer) => probes.push(answer),
             #[cfg(test)]
@@ -151,6 +164,11 @@ fn work(connection: &mut Connection, jobs: Vec<Job>, counters: &Counters) {
         for (answer, outcome) in answers.into_iter().zip(outcomes) {
             // Whoever hung up finds the outcome in the ledger.
             let _ = answer.send(outcome);
+        }
+    }
+    if !outbox_writes.is_empty() {
+        for (answer, written) in askers.into_iter().zip(outbox::commit(connection, outbox_writes)) {
+            let _ = answer.send(written);
         }
     }
     if !probes.is_empty() {

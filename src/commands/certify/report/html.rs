@@ -11,6 +11,7 @@ use super::super::check::Difference;
 use super::super::diff::{self, Line, Mark};
 use super::super::faces::Face;
 use super::super::progress::seconds;
+use super::super::select::LAST;
 use super::super::verdict::{CaseResult, Outcome, StepRecord, Verdict};
 
 const STYLE: &str = include_str!("page.css");
@@ -33,7 +34,9 @@ fn write_page(outcome: &Outcome, page: &mut String) -> fmt::Result {
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
          <title>Certification of {target}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n"
     )?;
-    write!(page, "<h1>Certification of a carrier-billing gateway</h1>\n<p class=\"quiet\">{target}</p>\n")?;
+    page.push_str("<h1>Certification of a carrier-billing gateway</h1>\n");
+    let (by, when) = (escaped(&outcome.run.by), when(&outcome.run.started_at));
+    writeln!(page, "<p class=\"quiet\">Run by <b>{by}</b> on <b>{when}</b> against <b>{target}</b></p>")?;
     verdict(outcome, page)?;
     facts(outcome, page)?;
     let mut category = "";
@@ -60,6 +63,9 @@ fn verdict(outcome: &Outcome, page: &mut String) -> fmt::Result {
         _ => ("failed", "Not all cases hold", "The failed cases are open below, with what differs."),
     };
     writeln!(page, "<div class=\"card verdict {class}\"><strong>{title}</strong><p>{text}</p>")?;
+    let faces: Vec<&str> = outcome.run.faces.iter().map(|face| face_name(*face)).collect();
+    let (run, faces) = (by_case(outcome).len(), faces.join(" and on "));
+    writeln!(page, "<p>{run} of the {LAST} use cases were run, on {faces}; each counts once a face.</p>")?;
     links("Failed", Verdict::Failed, outcome, page)?;
     links("Not checked", Verdict::NotChecked, outcome, page)?;
     page.push_str("</div>\n");
@@ -94,10 +100,10 @@ fn facts(outcome: &Outcome, page: &mut String) -> fmt::Result {
     let faces: Vec<&str> = run.faces.iter().map(|face| face_name(*face)).collect();
     let sandbox = if run.sandbox { "yes: bill, phone and clock were used" } else { "no: effects could not be seen" };
     let entries = [
+        ("Run by", run.by.clone()),
+        ("When", when(&run.started_at)),
         ("Target", run.target.clone()),
         ("Version of the target", run.target_version.clone().unwrap_or_else(|| "not told".to_owned())),
-        ("Run by", run.by.clone()),
-        ("When", run.started_at.replace('T', " ").replace('Z', " UTC")),
         ("Took", seconds(run.elapsed_ms)),
         ("Faces", faces.join(" and ")),
         ("Sandbox", sandbox.to_owned()),
@@ -110,6 +116,11 @@ fn facts(outcome: &Outcome, page: &mut String) -> fmt::Result {
     }
     page.push_str("</dl>\n");
     Ok(())
+}
+
+/// `2020-05-18 15:05:03 UTC`.
+fn when(started_at: &str) -> String {
+    started_at.replace('T', " ").replace('Z', " UTC")
 }
 
 /// Results side by side that are of one case.
@@ -171,6 +182,12 @@ fn step(step: &StepRecord, page: &mut String) -> fmt::Result {
         escaped(&step.call),
         seconds(step.elapsed_ms)
     )?;
+    let differences: Vec<String> = step
+        .differences
+        .iter()
+        .map(|difference| format!("{}: expected {}, was {}", difference.at, difference.expected, difference.actual))
+        .collect();
+    marks("differs", &differences, page)?;
     let answers_differ = step.differences.iter().any(|difference| !is_effect(difference));
     let (expected, actual) = if answers_differ {
         diff::sides(&step.expected, &step.actual)
@@ -182,12 +199,6 @@ fn step(step: &StepRecord, page: &mut String) -> fmt::Result {
     side("Expected", "expected", &expected, "minus", page)?;
     side("Actual", "actual", &actual, "plus", page)?;
     page.push_str("</div>\n");
-    let differences: Vec<String> = step
-        .differences
-        .iter()
-        .map(|difference| format!("{}: expected {}, was {}", difference.at, difference.expected, difference.actual))
-        .collect();
-    marks("differs", &differences, page)?;
     marks("held", &step.effects, page)?;
     marks("unseen", &step.not_checked, page)?;
     marks("remark", &step.remarks, page)?;

@@ -99,9 +99,15 @@ async fn success_is_described_as_it_is_answered() {
     let schema = resolve(&document, &account["content"]["application/json"]["schema"]);
     assert_eq!(keys(&schema["properties"]), ["status", "type"]);
     assert_eq!(schema["required"], json!(["status", "type"]));
+    let charged = &document["paths"]["/transaction"]["post"]["responses"]["200"]["headers"];
+    assert_eq!(keys(charged), ["X-Correlation-Id", "Idempotency-Replayed"]);
+    assert_eq!(charged["Idempotency-Replayed"]["schema"]["enum"], json!(["true"]));
+    let found = &document["components"]["schemas"]["GetTransactionResponse"];
+    assert_eq!(found["required"], json!(["chargeDate", "currency", "amount", "message", "status"]));
     let row = &document["components"]["schemas"]["Transaction"];
     let required: BTreeSet<_> = row["required"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
-    assert!(required.contains("amount") && !required.contains("referenceId") && !required.contains("refundedAmount"));
+    assert!(required.contains("chargeDate") && required.contains("amount"));
+    assert!(!required.contains("referenceId") && !required.contains("refundedAmount"));
 }
 
 #[tokio::test]

@@ -1,0 +1,200 @@
+//! The story of WatchTransaction: a transaction as it stands, and each change until it is final.
+//!
+//! Invariant: a watcher sees what the ledger holds, never what is still being decided: a change that this gateway has
+//! committed wakes its watchers, and everybody else's is seen at the next look, a second later at most. Watchers are
+//! bounded, over all and for each partner; a change that nobody watches costs one look at a counter. Released records
+//! are not seen: a watcher whose record is released hears that there is no such transaction.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::{Caller, Gateway, Stop, transactions};
+use crate::domain::Time;
+use crate::domain::ids::PartnerId;
+use crate::domain::transaction::{Kind, Refusal, Status, Transaction, TransactionKey};
+use crate::ports::Cause;
+
+/// Most watchers of one gateway: a few kilobytes each.
+pub const WATCHERS_MAX: usize = 4096;
+/// Most watchers of one partner, so that none takes the place of all others.
+pub const WATCHERS_OF_PARTNER_MAX: usize = 1024;
+/// Seconds after which a partner with too many watchers may try again.
+const RETRY_AFTER_S: u32 = 1;
+/// How often the record is looked at, for changes that another gateway has made.
+const LOOK: Duration = Duration::from_secs(1);
+/// Longest life of a watcher: an outcome that takes longer needs a person, and callers come back by themselves.
+const LIFE_MAX: Duration = Duration::from_hours(1);
+
+/// Who watches what in this gateway.
+#[derive(Debug, Default)]
+pub struct Watchers {
+    count: AtomicUsize,
+    register: Mutex<Register>,
+    closed: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Register {
+    by_key: HashMap<TransactionKey, Watched>,
+    by_partner: HashMap<PartnerId, usize>,
+}
+
+#[derive(Debug, Default)]
+struct Watched {
+    changed: Arc<Notify>,
+    watchers: usize,
+}
+
+impl Watchers {
+    /// Wakes whoever watches a record that was just committed.
+    pub fn announce(&self, key: &TransactionKey) {
+        if self.count.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        if let Some(watched) = self.register().by_key.get(key) {
+            watched.changed.notify_waiters();
+        }
+    }
+
+    /// Ends every watcher, and every one that is still to come: the gateway stops.
+    pub fn close(&self) {
+        self.closed.cancel();
+    }
+
+    /// No code that holds the lock can leave the register half written.
+    fn register(&self) -> MutexGuard<'_, Register> {
+        self.register.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(gateway: &Arc<Gateway>, key: &TransactionKey) -> Result<Place, Refusal> {
+        let watchers = &gateway.watchers;
+        let mut register = watchers.register();
+        let of_partner = register.by_partner.get(&key.partner).copied().unwrap_or_default();
+        let count = watchers.count.load(Ordering::SeqCst);
+        if count >= WATCHERS_MAX || of_partner >= WATCHERS_OF_PARTNER_MAX {
+            return Err(Refusal::TooMany { retry_after_s: RETRY_AFTER_S });
+        }
+        register.by_partner.insert(key.partner.clone(), of_partner.saturating_add(1));
+        let watched = register.by_key.entry(key.clone()).or_default();
+        watched.watchers = watched.watchers.saturating_add(1);
+        let changed = Arc::clone(&watched.changed);
+        watchers.count.store(count.saturating_add(1), Ordering::SeqCst);
+        Ok(Place { gateway: Arc::clone(gateway), key: key.clone(), changed })
+    }
+}
+
+/// A watcher's place; dropping it gives the place back.
+struct Place {
+    gateway: Arc<Gateway>,
+    key: TransactionKey,
+    changed: Arc<Notify>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut register = self.gateway.watchers.register();
+        if let Some(watched) = register.by_key.get_mut(&self.key) {
+            watched.watchers = watched.watchers.saturating_sub(1);
+            if watched.watchers == 0 {
+                register.by_key.remove(&self.key);
+            }
+        }
+        if let Some(of_partner) = register.by_partner.get_mut(&self.key.partner) {
+            *of_partner = of_partner.saturating_sub(1);
+            if *of_partner == 0 {
+                register.by_partner.remove(&self.key.partner);
+            }
+        }
+        let count = self.gateway.watchers.count.load(Ordering::SeqCst);
+        self.gateway.watchers.count.store(count.saturating_sub(1), Ordering::SeqCst);
+    }
+}
+
+/// A transaction that is being watched.
+pub struct Watch {
+    place: Place,
+    caller: Caller,
+    /// What was told last, in the words that callers see.
+    told: Option<(Status, Arc<str>, Time)>,
+    /// What is told first: it was read before the watch began.
+    first: Option<Transaction>,
+    until: Instant,
+    is_over: bool,
+}
+
+/// Begins to watch a transaction. `until` is when its caller stops waiting, where it says so.
+///
+/// # Errors
+/// There is no such transaction, or there are too many watchers.
+pub async fn begin(
+    gateway: &Arc<Gateway>,
+    caller: Caller,
+    id: &str,
+    kind: Kind,
+    until: Option<Instant>,
+) -> Result<Watch, Stop> {
+    let record = transactions::get(gateway, &caller, id, kind).await?;
+    let place = Watchers::enter(gateway, &record.key)?;
+    let now = Instant::now();
+    let longest = now.checked_add(LIFE_MAX).unwrap_or(now);
+    let until = until.map_or(longest, |until| until.min(longest));
+    Ok(Watch { place, caller, told: None, first: Some(record), until, is_over: false })
+}
+
+impl Watch {
+    /// What is to be told next; `None` once a final state was told, or after an error.
+    pub async fn next(&mut self) -> Option<Result<Transaction, Stop>> {
+        if self.is_over {
+            return None;
+        }
+        let next = self.change().await;
+        match &next {
+            Ok(record) => {
+                self.is_over = record.state.is_final();
+                self.told = seen(record);
+            }
+            Err(_) => self.is_over = true,
+        }
+        Some(next)
+    }
+
+    /// Waits for a state that was not told yet.
+    async fn change(&mut self) -> Result<Transaction, Stop> {
+        if let Some(first) = self.first.take() {
+            return Ok(first);
+        }
+        let key = self.place.key.clone();
+        let gateway = Arc::clone(&self.place.gateway);
+        let changed = Arc::clone(&self.place.changed);
+        loop {
+            // Listening begins before the look, so that no change falls between the two.
+            let notified = changed.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            let record = transactions::get(&gateway, &self.caller, key.ext_transaction_id.as_str(), key.kind).await?;
+            if seen(&record) != self.told {
+                return Ok(record);
+            }
+            tokio::select! {
+                () = &mut notified => {}
+                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep_until(self.until.into()) => {
+                    return Err(Stop::Unavailable(Cause::new("the watcher's time is up")));
+                }
+                () = gateway.watchers.closed.cancelled() => {
+                    return Err(Stop::Unavailable(Cause::new("the gateway stops")));
+                }
+            }
+        }
+    }
+}
+
+/// A record in the words that callers see; what they do not see is no change to them.
+fn seen(record: &Transaction) -> Option<(Status, Arc<str>, Time)> {
+    record.state.status().map(|status| (status, Arc::from(record.message()), record.accepted_at))
+}
