@@ -169,7 +169,7 @@ mod tests {
             ("", "ticket 7", false),
             ("ana\n", "ticket 7", false),
             ("ana", "two\nlines", false),
-            (&long[..NAME_LENGTH_MAX + 1], "ticket 7", false),
+            (&long[..=NAME_LENGTH_MAX], "ticket 7", false),
         ] {
             let made = Decision::new(Verdict::Failure, by, evidence, samples::now());
             assert_eq!(made.is_some(), allowed, "{by:?} {evidence:?}");

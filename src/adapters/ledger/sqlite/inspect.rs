@@ -12,6 +12,7 @@ use rusqlite::{Connection, OpenFlags, Row, params};
 use super::rows::{self, Fields};
 use super::{backup, connect, schema, verify};
 use crate::domain::Time;
+use crate::domain::ids::PartnerId;
 use crate::domain::transaction::Transaction;
 use crate::ports::inspection::{
     ExportQuery, Exported, InspectionError, LedgerInspection, Named, Progress, StuckRecord, Verified,
@@ -80,7 +81,7 @@ impl LedgerInspection for LedgerFile {
         let mut statement = connection.prepare(&export_text(query, has_decisions)).map_err(unreadable)?;
         let since_us = query.since.map_or(i64::MIN, Time::as_microsecond);
         let until_us = query.until.map_or(i64::MAX, Time::as_microsecond);
-        let partner = query.partner.as_ref().map(|partner| partner.as_str());
+        let partner = query.partner.as_ref().map(PartnerId::as_str);
         let mut rows = statement.query(params![since_us, until_us, partner]).map_err(unreadable)?;
         let mut lines = 0_u64;
         while let Some(row) = rows.next().map_err(unreadable)? {
