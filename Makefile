@@ -1,10 +1,12 @@
 # The project's recipes. Continuous integration calls these and nothing else.
 # A fresh machine needs a Rust toolchain, and for `make test` apt-get or the packages that it names.
 
-.PHONY: run test check fmt lint doc outside certify clean help
+.PHONY: run test sim check fmt lint doc outside certify clean help
 
 CARGO := cargo
 CARGO_FLAGS := --locked
+SEEDS := 100000
+FIRST := 0
 
 help: ## Says what there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -17,6 +19,9 @@ test: ## Installs what the tests need if it is missing, and runs all of them.
 	$(CARGO) test $(CARGO_FLAGS) --no-fail-fast
 	conformance/outside/run
 	conformance/certify/look
+
+sim: ## Simulates SEEDS runs in which everything goes wrong, from the seed FIRST on (make sim SEEDS=100000).
+	ONBILL_SIM_SEEDS=$(SEEDS) ONBILL_SIM_FIRST=$(FIRST) $(CARGO) test $(CARGO_FLAGS) --release --test conformance simulation::seeds
 
 check: fmt lint doc ## Format, lints and documentation; warnings are errors.
 

@@ -15,3 +15,4 @@ mod cli;
 mod gateway;
 mod certify;
 mod ports;
+mod simulation;

@@ -13,9 +13,11 @@ use super::flawed::act::Act;
 use super::flawed::exchange::Asked;
 use super::flawed::proxy::{Upstream, serve};
 use super::shared::sandbox;
+use crate::gateway::process::Running;
 
+/// In a sandbox of its own, where nobody but the act disturbs.
 async fn run(acts: &[Act], cases: &str) -> Outcome {
-    let gateway = sandbox();
+    let gateway = Running::sandbox();
     let target = serve(Upstream::at(gateway.authority()), Arc::from(acts)).await;
     let mut options = Options::new(target, "demo-key");
     options.cases = cases.parse().expect("cases");

@@ -90,6 +90,26 @@ async fn a_caller_that_hangs_up_stops_nothing() {
 }
 
 #[tokio::test]
+async fn a_clock_that_jumps_does_not_fail_a_charge_that_is_on_its_way() {
+    let gateway = Running::sandbox();
+    let demo = Partner::demo(&gateway);
+    let (number, id) = (number("13"), id("j"));
+    let call = tokio::spawn({
+        let (demo, number, id) = (demo.clone(), number.clone(), id.clone());
+        async move { demo.charge(&number, &id, json!({})).await }
+    });
+    while demo.get(&format!("/transaction/{id}")).await.status == 404 && !call.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    // Twice past every lease and promise, while the CSP takes its quarter of a second.
+    demo.advance(400).await;
+    demo.advance(400).await;
+    assert_eq!(call.await.expect("an answer").json()["status"], "Success");
+    assert_eq!(settled(&demo, &id).await["status"], "Success");
+    assert_eq!(demo.bill(&number).await.0.len(), 1);
+}
+
+#[tokio::test]
 async fn what_a_crash_leaves_is_taken_up_at_the_next_start() {
     let directory = tempfile::TempDir::new().expect("a directory");
     let gateway = Setup::default().data_dir(directory.path()).start();

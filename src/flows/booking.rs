@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::flight::{Answered, Stage};
 use super::{Caller, Gateway, Stop};
+use crate::domain::directory::Recovery;
 use crate::domain::transaction::settle::{self, Heard, Receipt};
 use crate::domain::transaction::{Kind, State, Transaction, UnitOfWork};
 use crate::ports::Cause;
@@ -16,6 +17,8 @@ use crate::ports::ledger::{Commit, LedgerUnavailable};
 
 /// Most times an outcome is decided anew because somebody else has changed the record.
 const CONFLICTS_MAX: u32 = 5;
+/// Rest before the ledger is asked again what became of a release.
+const RELEASE_PAUSE: Duration = Duration::from_millis(50);
 
 /// What became of an intent.
 pub(super) enum Opened {
@@ -28,7 +31,10 @@ pub(super) enum Opened {
 }
 
 /// Step d: makes the intent durable.
-pub(super) async fn open(gateway: &Gateway, unit: UnitOfWork, stage: &Stage) -> Result<Opened, Stop> {
+pub(super) async fn open(gateway: &Gateway, mut unit: UnitOfWork, stage: &Stage) -> Result<Opened, Stop> {
+    if learns_by_resending(gateway, &unit.transaction) {
+        settle::not_sent_yet(&mut unit);
+    }
     let mut record = unit.transaction.clone();
     let Commit::Done { version } = gateway.ledger.commit(unit).await? else {
         return Ok(Opened::Conflict);
@@ -52,16 +58,78 @@ async fn give_up(gateway: &Gateway, record: &Transaction) {
 }
 
 /// Steps e to h: asks the CSP and commits what it said.
-pub(super) async fn book(gateway: &Gateway, record: Transaction, caller: &Caller) -> Result<Answered, Stop> {
-    let heard = send(gateway, &record, caller).await;
+pub(super) async fn book(
+    gateway: &Gateway,
+    record: Transaction,
+    caller: &Caller,
+    stage: &Stage,
+) -> Result<Answered, Stop> {
+    let record = match note_sending(gateway, record).await {
+        Ok(noted) => noted,
+        Err(unsent) => return Ok(Answered::started(&unsent)),
+    };
+    let heard = match send(gateway, &record, caller).await {
+        Heard::NotApplied(note) if stage.release() => return release(gateway, record, note, caller).await,
+        // The caller has been told Pending: an inquiry makes it final.
+        Heard::NotApplied(note) => Heard::Unclear(note),
+        heard @ (Heard::Booked(_) | Heard::Refused(_) | Heard::Unclear(_)) => heard,
+    };
     match conclude(gateway, record.clone(), &heard).await {
-        Ok(concluded) if concluded.state == State::Released => {
-            Err(Stop::Unavailable(Cause::new("the CSP could not be reached, and nothing was applied")))
-        }
         Ok(concluded) => Ok(Answered::started(&concluded)),
         Err(error) => {
             tracing::error!(reference = %record.reference, cause = ?error.0, "an outcome waits for the ledger");
             Ok(Answered::started(&record))
+        }
+    }
+}
+
+fn learns_by_resending(gateway: &Gateway, record: &Transaction) -> bool {
+    gateway.directory.csp(&record.account.csp).is_some_and(|profile| profile.recovery == Recovery::Resend)
+}
+
+/// Where an outcome is learnt by sending again: makes it durable that a request was sent, before it is. Else an intent
+/// whose commit was not answered, and whose caller heard "unavailable", would be sent by whoever finds it. `Err`: it is
+/// not certain, so that nothing is sent; whoever finds the record settles it.
+async fn note_sending(gateway: &Gateway, record: Transaction) -> Result<Transaction, Transaction> {
+    if !learns_by_resending(gateway, &record) {
+        return Ok(record);
+    }
+    let unit = settle::about_to_send(&record);
+    let noted = unit.transaction.clone();
+    match gateway.ledger.commit(unit).await {
+        Ok(Commit::Done { version }) => Ok(Transaction { version, ..noted }),
+        Ok(Commit::Conflict) => Err(record),
+        Err(error) => {
+            tracing::error!(reference = %record.reference, cause = ?error.0, "nothing is sent without the ledger");
+            Err(record)
+        }
+    }
+}
+
+/// Gives an intent up that the CSP did not apply, and tells the caller so once that is durable. Where the ledger does not
+/// say whether it is, it is asked again as long as the caller waits.
+async fn release(gateway: &Gateway, record: Transaction, note: String, caller: &Caller) -> Result<Answered, Stop> {
+    let heard = Heard::NotApplied(note);
+    let decided_on = record.version;
+    let mut current = record;
+    loop {
+        match conclude(gateway, current.clone(), &heard).await {
+            Ok(concluded) if concluded.state == State::Released => {
+                return Err(Stop::Unavailable(Cause::new("the CSP could not be reached, and nothing was applied")));
+            }
+            Ok(concluded) => return Ok(Answered::started(&concluded)),
+            Err(error) => {
+                tracing::error!(reference = %current.reference, cause = ?error.0, "a release waits for the ledger");
+            }
+        }
+        if caller.time_left() <= RELEASE_PAUSE {
+            return Ok(Answered::started(&current));
+        }
+        tokio::time::sleep(RELEASE_PAUSE).await;
+        match gateway.ledger.recall(&current.key).await {
+            Ok(Some(newer)) if newer.version == decided_on || newer.state == State::Released => current = newer,
+            Ok(Some(newer)) => return Ok(Answered::started(&newer)),
+            Ok(None) | Err(_) => {}
         }
     }
 }
@@ -74,8 +142,11 @@ async fn send(gateway: &Gateway, record: &Transaction, caller: &Caller) -> Heard
     let mut pause = Duration::from_millis(u64::from(gateway.bounds.retry_pause_ms));
     let mut attempt: u32 = 1;
     loop {
-        // The call's own time-out counts, not the caller's deadline: from here on the work is the gateway's.
-        let call = Gateway::call(profile, &caller.correlation, Duration::MAX);
+        let Some(leased) = gateway.lease_left(record) else {
+            return Heard::NotApplied("the lease ended before the CSP was called".to_owned());
+        };
+        // The lease and the call's own time-out count, not the caller's deadline: from here on the work is the gateway's.
+        let call = Gateway::call(profile, &caller.correlation, leased);
         let error = match order(gateway, record, csp.as_ref(), &call).await {
             Ok(receipt) => return Heard::Booked(receipt),
             Err(error) => error,
@@ -131,8 +202,13 @@ pub(super) async fn conclude(
     record: Transaction,
     heard: &Heard,
 ) -> Result<Transaction, LedgerUnavailable> {
+    let decided_on = record.version;
     let mut current = record;
     for _ in 0..CONFLICTS_MAX {
+        if matches!(heard, Heard::NotApplied(_)) && current.version != decided_on {
+            // Somebody else has taken it up, and may have sent it anew: what was not applied here says nothing of that.
+            return Ok(current);
+        }
         if current.state.is_final() {
             note_contradiction(gateway, &current, heard).await;
             return Ok(current);

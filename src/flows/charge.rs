@@ -64,11 +64,11 @@ pub(super) async fn work(gateway: &Arc<Gateway>, ask: &Ask, stage: &Stage) -> Re
         let expected = match (recalled, record) {
             (Recalled::Final, Some(record)) => return Ok(Answered::replayed(&record)),
             (Recalled::Underway, Some(record)) => {
-                return Ok(flight::watch_record(gateway, ask, record, stage).await);
+                return flight::watch_record(gateway, ask, record, stage).await;
             }
             (Recalled::Orphan, Some(record)) => {
-                stage.durable();
-                return Ok(reconcile::on_the_spot(gateway, record, &ask.caller).await);
+                stage.watching();
+                return reconcile::on_the_spot(gateway, record, &ask.caller).await;
             }
             (Recalled::Released, Some(record)) => Expected::Version(record.version),
             (_, None) | (Recalled::Fresh | Recalled::Another, Some(_)) => Expected::Absent,
@@ -81,7 +81,7 @@ pub(super) async fn work(gateway: &Arc<Gateway>, ask: &Ask, stage: &Stage) -> Re
             return Err(Refusal::AlreadyUsed.into());
         }
         match booking::open(gateway, unit, stage).await? {
-            Opened::Durable(record) => return booking::book(gateway, *record, &ask.caller).await,
+            Opened::Durable(record) => return booking::book(gateway, *record, &ask.caller, stage).await,
             Opened::Abandoned => return Err(Stop::Unavailable(Cause::new("the caller's deadline ran out"))),
             Opened::Conflict => {}
         }

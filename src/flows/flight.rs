@@ -5,20 +5,26 @@
 //! stops nothing. A duplicate waits for the flight that is under way and then reads what it left.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::charge::{Ask, work};
 use super::{Gateway, Stop};
 use crate::domain::catalogue::outcome;
 use crate::domain::ids::ExtTransactionId;
 use crate::domain::transaction::replay::{Recalled, recall};
-use crate::domain::transaction::{Refusal, Status, Transaction};
+use crate::domain::transaction::{Refusal, State, Status, Transaction};
 use crate::ports::Cause;
 use crate::ports::ephemeral::Flight;
 
 /// How often a record that somebody else works on is looked at again.
 const RECORD_POLL: Duration = Duration::from_millis(25);
+/// How long a duplicate waits for a flight of which the ledger shows nothing: longer than deciding should take.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a duplicate whose time is up may take to see what it has waited for.
+const LAST_LOOK: Duration = Duration::from_millis(100);
 
 /// Whether a call has started the work that it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,31 +83,81 @@ impl Answered {
 
 /// How far a flight has come: the one word between it and its caller.
 #[derive(Debug, Default)]
-pub struct Stage(AtomicU8);
+pub struct Stage {
+    reached: AtomicU8,
+    /// Whether the work that the caller waits for is somebody else's.
+    watching: AtomicBool,
+}
 
+/// Nothing is durable yet.
 const DECIDING: u8 = 0;
+/// A record is, and the caller waits for what becomes of it.
 const DURABLE: u8 = 1;
+/// The caller was told that nothing happened.
 const ABANDONED: u8 = 2;
+/// The caller was told Pending.
+const PROMISED: u8 = 3;
+/// The intent is being given up again: the caller hears of that and of nothing else.
+const RELEASING: u8 = 4;
+
+/// What a caller may be told whose time is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parting {
+    /// Nothing will happen.
+    Nothing,
+    /// It has begun, and will become final.
+    Pending,
+    /// The flight is about to say which.
+    Soon,
+}
 
 impl Stage {
     /// Called by the flight once a record is durable. False: the caller has been told that nothing happened, and so
     /// nothing may.
     pub(super) fn durable(&self) -> bool {
-        match self.0.compare_exchange(DECIDING, DURABLE, Ordering::SeqCst, Ordering::SeqCst) {
+        match self.reached.compare_exchange(DECIDING, DURABLE, Ordering::SeqCst, Ordering::SeqCst) {
             Ok(_) => true,
-            Err(seen) => seen == DURABLE,
+            Err(seen) => seen != ABANDONED,
         }
     }
 
-    /// Called by the caller whose time is up. True: nothing will happen. False: it may have, so the answer is Pending.
-    fn abandon(&self) -> bool {
-        self.0.compare_exchange(DECIDING, ABANDONED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    /// Called by a flight that has found somebody else's record.
+    pub(super) fn watching(&self) {
+        self.watching.store(true, Ordering::SeqCst);
+        self.durable();
+    }
+
+    /// Whose work an answer would speak of.
+    fn origin(&self) -> Origin {
+        if self.watching.load(Ordering::SeqCst) { Origin::Replayed } else { Origin::Started }
+    }
+
+    /// Called by the flight before it gives its intent up again. False: the caller has been told Pending, and so it must
+    /// become final.
+    pub(super) fn release(&self) -> bool {
+        self.reached.compare_exchange(DURABLE, RELEASING, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Called by the caller whose time is up.
+    fn part(&self) -> Parting {
+        let parted = self.reached.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |seen| match seen {
+            DECIDING => Some(ABANDONED),
+            DURABLE => Some(PROMISED),
+            _ => None,
+        });
+        match parted {
+            Ok(DECIDING) | Err(ABANDONED) => Parting::Nothing,
+            Err(RELEASING) => Parting::Soon,
+            Ok(_) | Err(_) => Parting::Pending,
+        }
     }
 }
 
 /// Answers a request: by starting the flight of its key, or by waiting for the one that is under way.
 pub(super) async fn answer(gateway: &Arc<Gateway>, ask: Ask) -> Result<Answered, Stop> {
     let ttl = Duration::from_secs(u64::from(gateway.bounds.lease_s));
+    let began = Instant::now();
+    let patience = PATIENCE.min(ask.caller.time_left().checked_div(2).unwrap_or_default());
     loop {
         match gateway.ephemeral.begin_flight(&ask.request.key, ttl).await {
             Ok(Flight::Begun) => return start(gateway, ask).await,
@@ -110,36 +166,62 @@ pub(super) async fn answer(gateway: &Arc<Gateway>, ask: Ask) -> Result<Answered,
                 tracing::warn!(cause = ?error.0, "flights cannot be shared");
                 return start(gateway, ask).await;
             }
-            Ok(Flight::Underway) => {
-                let time_left = ask.caller.time_left();
-                if time_left.is_zero() {
-                    return out_of_time(gateway, &ask).await;
-                }
-                if let Err(error) = gateway.ephemeral.await_flight(&ask.request.key, time_left).await {
-                    tracing::warn!(cause = ?error.0, "flights cannot be awaited");
-                    return start(gateway, ask).await;
-                }
-                // Of a storm of duplicates only one needs a flight of its own to read the answer.
-                if let Some(answer) = left_behind(gateway, &ask).await {
-                    return answer;
-                }
+            Ok(Flight::Underway) => {}
+        }
+        let time_left = ask.caller.time_left();
+        if time_left.is_zero() {
+            return out_of_time(gateway, &ask).await;
+        }
+        let patience_left = patience.saturating_sub(began.elapsed());
+        let wait_max = if patience_left.is_zero() { time_left } else { patience_left };
+        if let Err(error) = gateway.ephemeral.await_flight(&ask.request.key, wait_max).await {
+            tracing::warn!(cause = ?error.0, "flights cannot be awaited");
+            return start(gateway, ask).await;
+        }
+        let waited_long = began.elapsed() >= patience;
+        match left_behind(gateway, &ask).await {
+            // Of a storm of duplicates only one needs a flight of its own to read the answer.
+            Some(Left::Final(record)) => return Ok(Answered::replayed(&record)),
+            // A flight of which there is no trace may be one whose end was never told. The ledger tells two apart.
+            Some(Left::NoTrace) if waited_long => {
+                return match start(gateway, ask.clone()).await {
+                    // The other flight may be there after all, and then something does happen.
+                    Err(Stop::Unavailable(_)) if ask.caller.time_left().is_zero() => out_of_time(gateway, &ask).await,
+                    answer => answer,
+                };
             }
+            Some(Left::NoTrace | Left::Underway) | None => {}
         }
     }
 }
 
-/// What the flight before has left, where that settles it.
-async fn left_behind(gateway: &Gateway, ask: &Ask) -> Option<Result<Answered, Stop>> {
-    let record = gateway.ledger.recall(&ask.request.key).await.ok()??;
-    match recall(Some(&record), &ask.request.compared, gateway.clock.now()) {
-        Recalled::Final => Some(Ok(Answered::replayed(&record))),
-        Recalled::Fresh | Recalled::Another | Recalled::Underway | Recalled::Orphan | Recalled::Released => None,
-    }
+/// What a flight has left in the ledger.
+enum Left {
+    /// Its outcome.
+    Final(Box<Transaction>),
+    /// A record that somebody works on.
+    Underway,
+    /// Nothing that anybody works on.
+    NoTrace,
+}
+
+/// What the flight that was waited for has left so far; `None` where the ledger does not say.
+async fn left_behind(gateway: &Gateway, ask: &Ask) -> Option<Left> {
+    let recalled = tokio::time::timeout(ask.caller.time_left(), gateway.ledger.recall(&ask.request.key)).await;
+    let record = recalled.ok()?.ok()?;
+    Some(match (recall(record.as_ref(), &ask.request.compared, gateway.clock.now()), record) {
+        (Recalled::Final, Some(record)) => Left::Final(Box::new(record)),
+        (Recalled::Underway, _) => Left::Underway,
+        (Recalled::Final | Recalled::Fresh | Recalled::Another | Recalled::Orphan | Recalled::Released, _) => {
+            Left::NoTrace
+        }
+    })
 }
 
 /// A duplicate whose time is up hears Pending, unless the key is found to belong to another request.
 async fn out_of_time(gateway: &Gateway, ask: &Ask) -> Result<Answered, Stop> {
-    let record = gateway.ledger.recall(&ask.request.key).await.unwrap_or_default();
+    let recalled = tokio::time::timeout(LAST_LOOK, gateway.ledger.recall(&ask.request.key)).await;
+    let record = recalled.ok().and_then(Result::ok).flatten();
     match (recall(record.as_ref(), &ask.request.compared, gateway.clock.now()), &record) {
         (Recalled::Another, _) => Err(Refusal::AlreadyUsed.into()),
         (Recalled::Final, Some(record)) => Ok(Answered::replayed(record)),
@@ -158,27 +240,56 @@ async fn start(gateway: &Arc<Gateway>, ask: Ask) -> Result<Answered, Stop> {
             answer
         }
     };
-    let task = gateway.tasks.spawn(tracing::Instrument::in_current_span(flight));
-    match tokio::time::timeout(ask.caller.time_left(), task).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_)) | Err(_) if !stage.abandon() => Ok(Answered::pending(&ask, Origin::Started)),
-        Ok(Err(error)) => Err(Stop::Unavailable(Cause::new(error))),
-        Err(error) => Err(Stop::Unavailable(Cause::new(error))),
+    let mut task = gateway.tasks.spawn(tracing::Instrument::in_current_span(flight));
+    let failed = match tokio::time::timeout(ask.caller.time_left(), &mut task).await {
+        Ok(Ok(answer)) => return answer,
+        Ok(Err(error)) => Cause::new(error),
+        Err(error) => Cause::new(error),
+    };
+    match stage.part() {
+        Parting::Nothing => Err(Stop::Unavailable(failed)),
+        Parting::Soon if !task.is_finished() => match tokio::time::timeout(LAST_LOOK, task).await {
+            Ok(Ok(answer)) => answer,
+            // Where the ledger takes longer over the release than anybody waits, nobody knows that nothing happens.
+            Ok(Err(_)) | Err(_) => Ok(Answered::pending(&ask, stage.origin())),
+        },
+        Parting::Soon | Parting::Pending => Ok(Answered::pending(&ask, stage.origin())),
     }
 }
 
 /// Waits for a record that another gateway, or a reconciliation, is working on, as long as the caller does.
-pub(super) async fn watch_record(gateway: &Gateway, ask: &Ask, found: Transaction, stage: &Stage) -> Answered {
-    stage.durable();
+pub(super) async fn watch_record(
+    gateway: &Gateway,
+    ask: &Ask,
+    found: Transaction,
+    stage: &Stage,
+) -> Result<Answered, Stop> {
+    stage.watching();
     let mut record = found;
-    while !record.state.is_final() && !ask.caller.time_left().is_zero() {
+    while is_underway(record.state) && !ask.caller.time_left().is_zero() {
         tokio::time::sleep(RECORD_POLL.min(ask.caller.time_left())).await;
         match gateway.ledger.recall(&ask.request.key).await {
             Ok(Some(newer)) => record = newer,
             Ok(None) | Err(_) => break,
         }
     }
-    Answered::replayed(&record)
+    reread(&record)
+}
+
+const fn is_underway(state: State) -> bool {
+    match state {
+        State::Pending | State::Unknown => true,
+        State::Success | State::Failure | State::Released => false,
+    }
+}
+
+/// The answer that a record gives which somebody else has worked on. A released one will not become final by itself, so
+/// that Pending would be a promise that nobody keeps.
+pub(super) fn reread(record: &Transaction) -> Result<Answered, Stop> {
+    if record.state == State::Released {
+        return Err(Stop::Unavailable(Cause::new("it was given up before anything happened")));
+    }
+    Ok(Answered::replayed(record))
 }
 
 #[cfg(test)]
@@ -188,8 +299,21 @@ mod tests {
     #[test]
     fn a_flight_and_its_caller_never_both_win() {
         let flight_first = Stage::default();
-        assert!(flight_first.durable() && !flight_first.abandon());
+        assert!(flight_first.durable());
+        assert_eq!(flight_first.part(), Parting::Pending);
         let caller_first = Stage::default();
-        assert!(caller_first.abandon() && !caller_first.durable());
+        assert_eq!(caller_first.part(), Parting::Nothing);
+        assert!(!caller_first.durable());
+    }
+
+    #[test]
+    fn what_was_called_pending_is_not_released() {
+        let promised = Stage::default();
+        assert!(promised.durable());
+        assert_eq!(promised.part(), Parting::Pending);
+        assert!(!promised.release());
+        let released = Stage::default();
+        assert!(released.durable() && released.release());
+        assert_eq!(released.part(), Parting::Soon);
     }
 }

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::SignedDuration;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::domain::directory::{CspProfile, Directory, Partner};
@@ -168,6 +169,13 @@ impl Gateway {
         if record.state.is_final() {
             self.posts.wake(&record.key.partner);
         }
+    }
+
+    /// How long a record is still leased; `None` where it is anybody's, so that no request for it may be sent any more.
+    fn lease_left(&self, record: &Transaction) -> Option<Duration> {
+        let until = record.lease.as_ref()?.until;
+        let left = Duration::try_from(until.duration_since(self.clock.now())).ok()?;
+        (!left.is_zero()).then_some(left)
     }
 
     /// What settling needs beside record and answer.

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::booking;
-use super::flight::Answered;
-use super::{Caller, Gateway};
+use super::flight::{Answered, reread};
+use super::{Caller, Gateway, Stop};
 use crate::domain::directory::Recovery;
 use crate::domain::ids::CorrelationId;
 use crate::domain::transaction::settle::{self, Learnt};
 use crate::domain::transaction::{State, Transaction, UnitOfWork};
 use crate::ports::csp::{CspError, Inquiry};
+use crate::ports::ephemeral::Flight;
 use crate::ports::ledger::{Commit, LedgerUnavailable};
 
 /// Most records that one sweep asks for at the same time.
@@ -30,10 +31,8 @@ pub async fn sweep(gateway: &Arc<Gateway>, rows_max: u32) -> Result<usize, Ledge
         }
         let gateway = Arc::clone(gateway);
         running.spawn(async move {
-            let correlation = gateway.secrets.fresh_correlation_id();
-            let reference = record.reference;
-            if let Err(error) = one(&gateway, record, &correlation, Duration::MAX).await {
-                tracing::warn!(%reference, cause = ?error.0, "a record could not be reconciled");
+            if let Err(error) = unless_in_flight(&gateway, record).await {
+                tracing::warn!(cause = ?error.0, "a record could not be reconciled");
             }
         });
     }
@@ -41,13 +40,30 @@ pub async fn sweep(gateway: &Arc<Gateway>, rows_max: u32) -> Result<usize, Ledge
     Ok(found)
 }
 
+/// Reconciles a record whose key nobody is working on. A lease runs out by the clock, and a clock can jump; a flight
+/// that is still on its way to the CSP must not be asked about, or "not known" would be heard too early.
+async fn unless_in_flight(gateway: &Gateway, record: Transaction) -> Result<(), LedgerUnavailable> {
+    let key = record.key.clone();
+    let ttl = Duration::from_secs(u64::from(gateway.bounds.lease_s));
+    match gateway.ephemeral.begin_flight(&key, ttl).await {
+        Ok(Flight::Underway) => return Ok(()),
+        Ok(Flight::Begun) => {}
+        // Without the store the lease alone keeps workers apart.
+        Err(error) => tracing::warn!(cause = ?error.0, "flights cannot be shared"),
+    }
+    let correlation = gateway.secrets.fresh_correlation_id();
+    let reconciled = one(gateway, record, &correlation, Duration::MAX).await;
+    gateway.ephemeral.end_flight(&key).await;
+    reconciled.map(|_record| ())
+}
+
 /// A repeat has found a record that nobody works on: asks now, within the caller's time.
-pub(super) async fn on_the_spot(gateway: &Gateway, record: Transaction, caller: &Caller) -> Answered {
+pub(super) async fn on_the_spot(gateway: &Gateway, record: Transaction, caller: &Caller) -> Result<Answered, Stop> {
     match one(gateway, record.clone(), &caller.correlation, caller.time_left()).await {
-        Ok(newer) => Answered::replayed(&newer),
+        Ok(newer) => reread(&newer),
         Err(error) => {
             tracing::warn!(reference = %record.reference, cause = ?error.0, "a record could not be reconciled");
-            Answered::replayed(&record)
+            reread(&record)
         }
     }
 }
@@ -111,6 +127,7 @@ async fn ask(
             Err(CspError::Refused { code }) => Learnt::Unclear(code),
             Err(CspError::NotApplied(cause) | CspError::Unknown(cause)) => Learnt::Unclear(cause.to_note()),
         },
+        Recovery::Resend if settle::was_never_sent(record) => Learnt::NeverSent,
         Recovery::Resend => match booking::order(gateway, record, csp.as_ref(), &call).await {
             Ok(receipt) => Learnt::Booked(receipt),
             Err(CspError::Refused { code }) => Learnt::Refused(code),

@@ -62,6 +62,8 @@ pub enum Learnt {
     Unclear(String),
     /// The CSP can be asked nothing: only a person can find out.
     Unanswerable,
+    /// No request has ever left a gateway, and none will.
+    NeverSent,
 }
 
 /// What settling needs beside the record and the answer.
@@ -103,6 +105,7 @@ pub fn by_inquiry(record: &Transaction, learnt: &Learnt, profile: &CspProfile, m
             None => stuck(record, "the CSP does not know the reference and promises nothing", moment.now),
         },
         Learnt::Unclear(note) => unknown(record, note, record.sent_before, next),
+        Learnt::NeverSent => failure(record, outcome::NOT_CONFIRMED, "it was never sent", moment),
         Learnt::Unanswerable => stuck(record, "the CSP has neither inquiry nor idempotent resend", moment.now),
     };
     unit.transaction.inquiries = record.inquiries.saturating_add(1);
@@ -129,6 +132,26 @@ pub fn take(record: &Transaction, lease: Lease, now: Time) -> UnitOfWork {
     taken.due_at = Some(lease.until);
     taken.lease = Some(lease);
     UnitOfWork::of(taken, Expected::Version(record.version))
+}
+
+/// Makes an intent say that it was not sent so far. Where an outcome is learnt by sending again, the callers of an
+/// intent that was never sent may have heard that nothing happened, and so nothing may.
+pub fn not_sent_yet(intent: &mut UnitOfWork) {
+    intent.transaction.sent_before = intent.transaction.accepted_at;
+}
+
+/// Notes that a request is about to be sent, for as long as the lease is.
+#[must_use]
+pub fn about_to_send(record: &Transaction) -> UnitOfWork {
+    let mut noted = record.clone();
+    noted.sent_before = record.lease.as_ref().map_or(record.sent_before, |lease| lease.until);
+    UnitOfWork::of(noted, Expected::Version(record.version))
+}
+
+/// Whether no request for a transaction has left a gateway.
+#[must_use]
+pub fn was_never_sent(record: &Transaction) -> bool {
+    record.sent_before <= record.accepted_at
 }
 
 /// Notes that the CSP has contradicted a final outcome. The outcome stays; a person must look.

@@ -1,6 +1,7 @@
 //! Every answer of a CSP, and what becomes of the record.
 
 use super::*;
+use crate::domain::ids::InstanceId;
 use crate::domain::transaction::samples;
 
 fn receipt(record: &Transaction) -> Receipt {
@@ -158,4 +159,17 @@ fn final_states_never_change() {
             assert_eq!(from.may_become(next), to.contains(&next), "{from:?} to {next:?}");
         }
     }
+}
+
+#[test]
+fn what_was_never_sent_is_known_by_its_record() {
+    let mut intent = UnitOfWork::of(samples::charge("c1", "10"), Expected::Absent);
+    assert!(!was_never_sent(&intent.transaction), "unless told otherwise, it may have been sent");
+    not_sent_yet(&mut intent);
+    assert!(was_never_sent(&intent.transaction));
+    let noted = about_to_send(&intent.transaction).transaction;
+    assert!(!was_never_sent(&noted));
+    let lease = Lease { owner: InstanceId::new("gateway-2"), until: samples::after_s(90) };
+    assert!(was_never_sent(&take(&intent.transaction, lease.clone(), samples::after_s(31)).transaction));
+    assert!(!was_never_sent(&take(&noted, lease, samples::after_s(31)).transaction));
 }

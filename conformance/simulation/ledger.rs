@@ -1,0 +1,204 @@
+//! The ledger as one life of a gateway reaches it, and what was really committed.
+//!
+//! Invariant: a fault here is one that a ledger across a network may have: no answer before the commit, after it, or long
+//! before it lands; a conflict; a standstill. What is noted in the history is what the store said Done to.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use onbill::adapters::ledger::memory::MemoryLedger;
+use onbill::domain::Time;
+use onbill::domain::event::Event;
+use onbill::domain::transaction::{Expected, Posting, State, Transaction, TransactionKey, UnitOfWork};
+use onbill::ports::ledger::{Commit, Ledger, LedgerUnavailable, ListQuery, Listed};
+use tokio::time::sleep;
+
+use super::mutation::Mutation;
+use super::plan::LEASE_S;
+use super::world::{Place, World, cause, label};
+
+/// Everything that a store holds.
+pub struct Books {
+    pub records: Vec<Transaction>,
+    pub postings: Vec<(TransactionKey, Posting)>,
+    pub events: Vec<Event>,
+}
+
+/// A ledger whose books can be opened.
+pub trait Store: Ledger {
+    fn books(&self) -> Books;
+
+    /// The process, or the machine, has died.
+    fn crash(&self);
+}
+
+impl Store for MemoryLedger {
+    fn books(&self) -> Books {
+        Books { records: self.records(), postings: self.postings(), events: self.events() }
+    }
+
+    fn crash(&self) {}
+}
+
+/// A commit that was done.
+#[derive(Debug, Clone)]
+pub struct Change {
+    pub at_ms: u64,
+    pub label: String,
+    pub state: State,
+    pub version: u32,
+}
+
+/// The ledger behind all gateways.
+pub struct Archive {
+    pub store: Arc<dyn Store>,
+    world: Arc<World>,
+    history: Mutex<Vec<Change>>,
+    unheard: Mutex<BTreeSet<String>>,
+}
+
+impl Archive {
+    pub fn new(world: Arc<World>, store: Arc<dyn Store>) -> Self {
+        Self { store, world, history: Mutex::default(), unheard: Mutex::default() }
+    }
+
+    /// Keys that were released without the gateway hearing of it.
+    pub fn released_unheard(&self) -> BTreeSet<String> {
+        self.unheard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The answer to a commit will not come.
+    fn leave_unheard(&self, label: &str, state: State) {
+        self.world.note(label, "the answer to a commit is lost");
+        if state == State::Released {
+            self.unheard.lock().unwrap_or_else(PoisonError::into_inner).insert(label.to_owned());
+        }
+    }
+
+    /// All commits, in their order.
+    pub fn history(&self) -> Vec<Change> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn commit(&self, by: &str, unit: UnitOfWork) -> Result<Commit, LedgerUnavailable> {
+        let (label, state) = (label(&unit.transaction.key), unit.transaction.state);
+        let result = self.store.commit(unit).await;
+        match &result {
+            Ok(Commit::Done { version }) => {
+                self.world.note(&label, format!("{by} commits {state:?}, version {version}"));
+                let change = Change { at_ms: self.world.now_ms(), label, state, version: *version };
+                self.history.lock().unwrap_or_else(PoisonError::into_inner).push(change);
+            }
+            Ok(Commit::Conflict) => self.world.note(&label, format!("{by} meets a conflict over {state:?}")),
+            Err(error) => self.world.note(&label, format!("the ledger refuses {by} {state:?}: {}", error.0.to_note())),
+        }
+        result
+    }
+
+    /// Ends all leases, as a ledger that only one gateway may open does when it is opened.
+    pub async fn end_leases(&self) {
+        let now = onbill::ports::clock::Clock::now(&*self.world);
+        for mut record in self.store.books().records {
+            if record.lease.is_none() || record.due_at.is_none() {
+                continue;
+            }
+            let expected = Expected::Version(record.version);
+            record.lease = None;
+            record.due_at = Some(now);
+            let done = self.commit("the opening", UnitOfWork::of(record, expected)).await;
+            assert!(matches!(done, Ok(Commit::Done { .. })), "nobody else has the ledger open: {done:?}");
+        }
+    }
+}
+
+/// The ledger as one life reaches it.
+pub struct LedgerPort {
+    pub place: Place,
+    pub archive: Arc<Archive>,
+}
+
+impl LedgerPort {
+    /// The way there, on which a call may be lost.
+    async fn reach(&self) -> Result<(), LedgerUnavailable> {
+        self.place.step().await;
+        let world = &self.place.world;
+        world.travel(15).await;
+        let now_ms = world.now_ms();
+        let rates = &world.plan.ledger;
+        let out = rates.outages_ms.iter().any(|(from, until)| (*from..*until).contains(&now_ms));
+        if (out && world.faults_are_on()) || world.strikes(rates.down) {
+            return Err(LedgerUnavailable(cause("the ledger is out")));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Ledger for LedgerPort {
+    async fn commit(&self, unit: UnitOfWork) -> Result<Commit, LedgerUnavailable> {
+        self.reach().await?;
+        let (world, rates) = (&self.place.world, &self.place.world.plan.ledger);
+        let by = self.place.life.name.clone();
+        if world.strikes(rates.conflict) {
+            return Ok(Commit::Conflict);
+        }
+        let label = label(&unit.transaction.key);
+        if world.strikes(rates.stall) {
+            self.archive.leave_unheard(&label, unit.transaction.state);
+            world.note(&label, "a commit stands still");
+            sleep(Duration::from_secs(u64::from(LEASE_S) + world.random.below(8))).await;
+        }
+        if world.strikes(rates.late) {
+            self.archive.leave_unheard(&label, unit.transaction.state);
+            let (archive, delay_ms) = (Arc::clone(&self.archive), world.random.below(2_000));
+            tokio::spawn(async move {
+                sleep(Duration::from_millis(delay_ms)).await;
+                archive.commit(&by, unit).await
+            });
+            self.place.step().await;
+            return Err(LedgerUnavailable(cause("the ledger did not answer")));
+        }
+        let state = unit.transaction.state;
+        let result = self.archive.commit(&by, unit).await;
+        if world.strikes(rates.answer_lost) {
+            self.archive.leave_unheard(&label, state);
+            self.place.step().await;
+            return Err(LedgerUnavailable(cause("the ledger's answer was lost")));
+        }
+        world.travel(15).await;
+        self.place.step().await;
+        result
+    }
+
+    async fn recall(&self, key: &TransactionKey) -> Result<Option<Transaction>, LedgerUnavailable> {
+        self.reach().await?;
+        let stalls = self.place.world.strikes(self.place.world.plan.ledger.stall);
+        self.place.world.travel(if stalls { 3_000 } else { 0 }).await;
+        let mut record = self.archive.store.recall(key).await?;
+        self.place.step().await;
+        if self.place.world.mutation == Mutation::ReplayDiffers
+            && let Some(record) = record.as_mut().filter(|record| record.state == State::Failure)
+        {
+            record.failure = None;
+        }
+        Ok(record)
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, LedgerUnavailable> {
+        self.reach().await?;
+        self.archive.store.list(query).await
+    }
+
+    async fn due(&self, now: Time, rows_max: u32) -> Result<Vec<Transaction>, LedgerUnavailable> {
+        self.reach().await?;
+        let due = self.archive.store.due(now, rows_max).await;
+        self.place.step().await;
+        due
+    }
+
+    async fn check(&self) -> Result<(), LedgerUnavailable> {
+        self.reach().await
+    }
+}

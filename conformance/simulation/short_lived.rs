@@ -1,0 +1,163 @@
+//! Short-lived state and secrets as one life of a gateway reaches them.
+//!
+//! Invariant: the store behind may be empty again at any moment, and may not answer; its verbs are the real adapter's.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use onbill::adapters::ephemeral::{Bounds, MemoryEphemeral};
+use onbill::adapters::secrets::SeededSecrets;
+use onbill::domain::Time;
+use onbill::domain::address::Msisdn;
+use onbill::domain::directory::SendQuota;
+use onbill::domain::event::EventId;
+use onbill::domain::ids::{CorrelationId, PartnerId, Reference};
+use onbill::domain::pin::{Pin, PinDigest, StoredPin, Verdict};
+use onbill::domain::transaction::TransactionKey;
+use onbill::ports::ephemeral::{Ephemeral, EphemeralUnavailable, Flight, Issued, PinSlot};
+use onbill::ports::secrets::{Purpose, Secrets};
+
+use super::mutation::Mutation;
+use super::world::{Place, cause};
+
+/// Short-lived state that can be lost as a whole.
+pub struct Lossy(Mutex<Arc<MemoryEphemeral>>);
+
+impl Lossy {
+    pub fn new() -> Self {
+        Self(Mutex::new(fresh()))
+    }
+
+    /// All of it is gone.
+    pub fn wipe(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = fresh();
+    }
+
+    fn now(&self) -> Arc<MemoryEphemeral> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn fresh() -> Arc<MemoryEphemeral> {
+    let bounds = Bounds { numbers_max: 100, proofs_max: 100, proofs_kept_minutes: 1, flights_max: 10_000 };
+    Arc::new(MemoryEphemeral::new(bounds))
+}
+
+/// Short-lived state as one life reaches it.
+pub struct EphemeralPort {
+    pub place: Place,
+    pub store: Arc<Lossy>,
+}
+
+impl EphemeralPort {
+    async fn reach(&self) -> Result<Arc<MemoryEphemeral>, EphemeralUnavailable> {
+        self.place.step().await;
+        self.place.world.travel(4).await;
+        if self.place.world.strikes(self.place.world.plan.ephemeral_down) {
+            return Err(EphemeralUnavailable(cause("short-lived state is away")));
+        }
+        Ok(self.store.now())
+    }
+}
+
+#[async_trait]
+impl Ephemeral for EphemeralPort {
+    async fn issue_pin(
+        &self,
+        slot: &PinSlot,
+        pin: StoredPin,
+        quota: SendQuota,
+        now: Time,
+    ) -> Result<Issued, EphemeralUnavailable> {
+        self.reach().await?.issue_pin(slot, pin, quota, now).await
+    }
+
+    async fn redeem_pin(
+        &self,
+        slot: &PinSlot,
+        offered: &PinDigest,
+        now: Time,
+    ) -> Result<Verdict, EphemeralUnavailable> {
+        self.reach().await?.redeem_pin(slot, offered, now).await
+    }
+
+    async fn pin_proved_at(
+        &self,
+        slot: &PinSlot,
+        within_minutes: u32,
+        now: Time,
+    ) -> Result<Option<Time>, EphemeralUnavailable> {
+        self.reach().await?.pin_proved_at(slot, within_minutes, now).await
+    }
+
+    async fn forget_number(&self, number: &Msisdn) -> Result<(), EphemeralUnavailable> {
+        self.reach().await?.forget_number(number).await
+    }
+
+    async fn begin_flight(&self, key: &TransactionKey, ttl: Duration) -> Result<Flight, EphemeralUnavailable> {
+        let begun = self.reach().await?.begin_flight(key, ttl).await;
+        self.place.step().await;
+        if self.place.world.mutation == Mutation::NoUniqueness { Ok(Flight::Begun) } else { begun }
+    }
+
+    async fn end_flight(&self, key: &TransactionKey) {
+        if let Ok(store) = self.reach().await {
+            store.end_flight(key).await;
+        }
+        self.place.step().await;
+    }
+
+    async fn await_flight(&self, key: &TransactionKey, wait_max: Duration) -> Result<(), EphemeralUnavailable> {
+        let waited = self.reach().await?.await_flight(key, wait_max).await;
+        self.place.step().await;
+        waited
+    }
+}
+
+/// Secrets that a seed decides, broken where the mutation says so.
+pub struct SecretsPort {
+    pub secrets: Arc<SeededSecrets>,
+    pub mutation: Mutation,
+    pub drawn: AtomicU64,
+}
+
+impl Secrets for SecretsPort {
+    fn fresh_pin(&self) -> Pin {
+        self.secrets.fresh_pin()
+    }
+
+    fn fresh_event_id(&self) -> EventId {
+        self.secrets.fresh_event_id()
+    }
+
+    fn fresh_correlation_id(&self) -> CorrelationId {
+        self.secrets.fresh_correlation_id()
+    }
+
+    fn jitter(&self) -> u16 {
+        self.secrets.jitter()
+    }
+
+    fn pin_digest(&self, partner: &PartnerId, number: &Msisdn, pin: &Pin) -> PinDigest {
+        self.secrets.pin_digest(partner, number, pin)
+    }
+
+    fn reference(&self, key: &TransactionKey) -> Reference {
+        let reference = self.secrets.reference(key);
+        if self.mutation != Mutation::ReferencePerAttempt {
+            return reference;
+        }
+        let drawn = u128::from(self.drawn.fetch_add(1, Ordering::Relaxed));
+        Reference::from_bytes((u128::from_be_bytes(*reference.as_bytes()) ^ drawn).to_be_bytes())
+    }
+
+    fn seal(&self, purpose: Purpose, partner: &PartnerId, plain: &[u8]) -> String {
+        self.secrets.seal(purpose, partner, plain)
+    }
+
+    fn open(&self, purpose: Purpose, partner: &PartnerId, sealed: &str) -> Option<Vec<u8>> {
+        self.secrets.open(purpose, partner, sealed)
+    }
+}
