@@ -55,6 +55,9 @@ enum Plain {
     /// Make API keys.
     #[command(subcommand, arg_required_else_help = true)]
     Key(commands::key::Command),
+    /// Check, copy, export and settle what the ledger holds.
+    #[command(subcommand, arg_required_else_help = true)]
+    Ledger(commands::ledger::Command),
     /// List and send again what partners' endpoints did not take.
     #[command(subcommand, arg_required_else_help = true)]
     Webhook(commands::webhook::Command),
@@ -98,6 +101,7 @@ fn run(command: Plain, out: &mut dyn io::Write, err: &mut dyn io::Write) -> io::
             commands::config::check(&arguments, Environment::of_process(), out, err)
         }
         Plain::Key(commands::key::Command::New(arguments)) => commands::key::new(&arguments, out, err),
+        Plain::Ledger(command) => commands::ledger::run(&command, out, err),
         Plain::Webhook(command) => commands::webhook::run(&command, out, err),
         Plain::Completions(arguments) => commands::completions::run(&arguments, Cli::command(), out),
     }

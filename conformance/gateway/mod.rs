@@ -18,6 +18,8 @@ mod currencies;
 pub mod grpc;
 mod watch;
 mod life;
+mod ledger_commands;
+mod ledger_damage;
 mod endpoint;
 mod events;
 mod dead_letters;

@@ -8,6 +8,7 @@ pub mod sandbox_csp;
 pub mod certify;
 pub mod config;
 pub mod key;
+pub mod ledger;
 pub mod webhook;
 pub mod completions;
 

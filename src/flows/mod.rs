@@ -30,6 +30,7 @@ pub mod refund;
 pub mod flight;
 pub mod booking;
 pub mod reconcile;
+pub mod oversee;
 pub mod account;
 pub mod pin;
 pub mod transactions;

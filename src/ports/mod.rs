@@ -5,6 +5,8 @@
 
 pub mod csp;
 pub mod ledger;
+pub mod inspection;
+pub mod oversight;
 pub mod outbox;
 pub mod courier;
 pub mod ephemeral;

@@ -3,6 +3,8 @@
 //! Invariant: it answers without the main port and holds no secret. `/healthz` says that the process runs;
 //! `/readyz` says whether it can take requests, and if not, what is away.
 
+pub mod ledger;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -18,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 use super::webhooks;
 use crate::flows::Gateway;
 
+use self::ledger::Overseen;
+
 /// Media type of the Prometheus text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -26,6 +30,8 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub struct Admin {
     /// Asked whether its ledger would take a commit.
     pub gateway: Arc<Gateway>,
+    /// What its people settle by hand.
+    pub overseen: Overseen,
     /// Prints what is measured.
     pub metrics: PrometheusHandle,
     /// Once it is called the gateway is not ready any more.
@@ -41,12 +47,14 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
 }
 
 fn router(admin: Admin) -> Router {
+    let ledger = ledger::router(admin.overseen.clone());
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .merge(webhooks::routes())
         .with_state(admin)
+        .merge(ledger)
 }
 
 async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::admin::ledger::Overseen;
 use super::admin::{self, Admin};
 use super::config::tables::LogFormat;
 use super::config::{Config, temporary_root};
@@ -142,6 +143,7 @@ async fn live(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let stop = CancellationToken::new();
     let gateway = Arc::clone(&wired.gateway);
+    let overseen = Overseen { gateway: Arc::clone(&gateway), oversight: Arc::clone(&wired.oversight) };
     let (front, health) = front(config, wired)?;
     health.serve().await;
     let listener = listen("server.listen", config.server.listen).await?;
@@ -159,7 +161,8 @@ async fn live(
 
     let admin_stop = CancellationToken::new();
     let upkeep = tokio::spawn(workers::keep_metrics(metrics.clone(), stop.clone()));
-    let admin = Admin { gateway: Arc::clone(&gateway), metrics, stop: stop.clone() };
+    let measured = tokio::spawn(admin::ledger::measure(overseen.clone(), stop.clone()));
+    let admin = Admin { gateway: Arc::clone(&gateway), overseen, metrics, stop: stop.clone() };
     let admin = tokio::spawn(admin::serve(admin_listener, admin, admin_stop.clone()));
     let bounds = ReconcileBounds {
         pause: Duration::from_millis(u64::from(config.reconcile.poll_ms)),
@@ -190,6 +193,7 @@ async fn live(
     worker.await.unwrap_or_default();
     deliveries.await.unwrap_or_default();
     upkeep.await.unwrap_or_default();
+    measured.await.unwrap_or_default();
     admin_stop.cancel();
     match admin.await {
         Ok(ended) => Ok(ended?),
@@ -212,7 +216,7 @@ fn serve_bounds(config: &Config) -> serve::Bounds {
 
 /// Builds the faces around a gateway.
 fn front(config: &Config, wired: Wired) -> Result<(Front, Health), LifeError> {
-    let Wired { gateway, sandbox } = wired;
+    let Wired { gateway, sandbox, oversight: _ } = wired;
     let services = grpc::services(&gateway, sandbox.as_ref())?;
     let keys = Keys::new(config.partner_keys.clone(), &gateway.directory);
     let milliseconds = |count: u32| Duration::from_millis(u64::from(count));

@@ -19,7 +19,7 @@ use crate::adapters::courier::http::HttpCourier;
 use crate::adapters::csp::http::{self, HttpCsp};
 use crate::adapters::csp::sandbox::{BillError, Sandbox as ScriptedCsp, Settings};
 use crate::adapters::ephemeral::{self, MemoryEphemeral};
-use crate::adapters::ledger::sqlite::{OpenError as LedgerError, SqliteLedger};
+use crate::adapters::ledger::sqlite::{LEDGER_FILE, LedgerFile, OpenError as LedgerError, SqliteLedger};
 use crate::adapters::secrets::{SecretsError, SystemSecrets};
 use crate::domain::Time;
 use crate::domain::directory::CspProfile;
@@ -31,6 +31,8 @@ use crate::flows::watch::Watchers;
 use crate::flows::{Bounds, Gateway};
 use crate::ports::clock::{Clock, MovableClock};
 use crate::ports::csp::Csp;
+use crate::ports::inspection::LedgerInspection;
+use crate::ports::oversight::Oversight;
 use crate::ports::sandbox::SandboxCsp;
 use crate::ports::secrets::Secrets;
 
@@ -48,6 +50,9 @@ pub enum WiringError {
     /// The permanent key.
     #[error("the permanent key cannot be read or made")]
     Secrets(#[from] SecretsError),
+    /// There is no permanent key where one was named.
+    #[error("there is no permanent key: {} does not exist", .0.display())]
+    NoKey(PathBuf),
     /// The sandbox's clock.
     #[error("the sandbox's clock cannot be read or made")]
     Clock(#[from] ClockFileError),
@@ -84,6 +89,8 @@ pub enum WiringError {
 pub struct Wired {
     /// The gateway.
     pub gateway: Arc<Gateway>,
+    /// Its ledger, as those who run it see it.
+    pub oversight: Arc<dyn Oversight>,
     /// What the sandbox has beyond it.
     pub sandbox: Option<Arc<Sandbox>>,
 }
@@ -92,6 +99,7 @@ pub struct Wired {
 pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
     // First, since its lock says that no other gateway works in this directory.
     let ledger = Arc::new(SqliteLedger::open(data_dir)?);
+    let oversight: Arc<dyn Oversight> = Arc::<SqliteLedger>::clone(&ledger);
     let key_file: PathBuf = config.keys.master_key_file.clone().unwrap_or_else(|| data_dir.join(MASTER_KEY_FILE));
     let secrets = Arc::new(SystemSecrets::open(&key_file)?);
     let movable = if config.sandbox.enabled {
@@ -134,7 +142,33 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
         let clock: Arc<dyn MovableClock> = clock;
         Arc::new(Sandbox { csps: csps.scripted, clock })
     });
-    Ok(Wired { gateway, sandbox })
+    Ok(Wired { gateway, oversight, sandbox })
+}
+
+/// The ledger of a data directory, to be looked at beside a gateway that may be running.
+#[must_use]
+pub fn inspection_of(data_dir: &Path) -> Box<dyn LedgerInspection> {
+    inspection(&data_dir.join(LEDGER_FILE))
+}
+
+/// A ledger's file, to be looked at.
+#[must_use]
+pub fn inspection(file: &Path) -> Box<dyn LedgerInspection> {
+    Box::new(LedgerFile::new(file))
+}
+
+/// The permanent key of a data directory, if it is there. None is made.
+pub fn key_of(data_dir: &Path) -> Result<Option<Box<dyn Secrets>>, WiringError> {
+    let file = data_dir.join(MASTER_KEY_FILE);
+    if file.is_file() { Ok(Some(key(&file)?)) } else { Ok(None) }
+}
+
+/// The permanent key in a file that is there.
+pub fn key(file: &Path) -> Result<Box<dyn Secrets>, WiringError> {
+    if !file.is_file() {
+        return Err(WiringError::NoKey(file.to_owned()));
+    }
+    Ok(Box::new(SystemSecrets::open(file)?))
 }
 
 /// The sandbox CSP outside a gateway.

@@ -8,6 +8,7 @@
 use crate::domain::event::Event;
 use crate::domain::ids::Reference;
 use crate::domain::money::Currency;
+use crate::domain::transaction::decide::Verdict;
 use crate::domain::transaction::{Expected, Hold, Posting, State, Transaction, UnitOfWork};
 
 /// What is stored under a key, as far as judging needs it.
@@ -69,6 +70,9 @@ pub(super) enum IllFormed {
     /// A refund holds its share from its intent on, until it is known to have failed.
     #[error("the share of the charge does not follow from the change of the refund")]
     Hold,
+    /// A person decides on a final outcome, of the record as it becomes.
+    #[error("a decision belongs to the change to the state that was decided on")]
+    Decision,
     /// The record was changed more often than can be counted.
     #[error("the version of the record cannot be counted up")]
     Version,
@@ -95,6 +99,7 @@ pub(super) fn judge(stored: Option<Stored>, unit: &UnitOfWork) -> Result<Judgeme
     check_postings(previous, next, &unit.postings)?;
     check_event(previous, &unit.transaction, unit.event.as_ref())?;
     check_hold(previous, &unit.transaction, unit.hold.as_ref())?;
+    check_decision(next, unit)?;
     let version = version.checked_add(1).ok_or(IllFormed::Version)?;
     Ok(Judgement::Write { change, version })
 }
@@ -156,11 +161,25 @@ fn check_hold(previous: Option<State>, record: &Transaction, hold: Option<&Hold>
     if hold == wanted.as_ref() { Ok(()) } else { Err(IllFormed::Hold) }
 }
 
+/// The event says already that the record becomes final with this unit.
+fn check_decision(next: State, unit: &UnitOfWork) -> Result<(), IllFormed> {
+    let decided = unit.decision.as_ref().map(|decision| match decision.verdict {
+        Verdict::Success => State::Success,
+        Verdict::Failure => State::Failure,
+    });
+    if decided.is_none_or(|decided| decided == next && unit.event.is_some()) {
+        Ok(())
+    } else {
+        Err(IllFormed::Decision)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::directory::CspProfile;
     use crate::domain::ids::InstanceId;
+    use crate::domain::transaction::decide::Decision;
     use crate::domain::transaction::settle::{self, Heard, Receipt};
     use crate::domain::transaction::{Lease, samples};
 
@@ -260,6 +279,22 @@ mod tests {
             event.key.ext_transaction_id = samples::ext_id("c2");
         }
         assert_eq!(judge_over(&record, &of_another), Err(IllFormed::Event));
+    }
+
+    #[test]
+    fn a_decision_belongs_to_the_outcome_that_was_decided_on() {
+        let record = samples::charge("c1", "10");
+        let [success, failure, unknown, released] = settled(&record).try_into().expect("four answers");
+        let decided = |mut unit: UnitOfWork, verdict| {
+            unit.decision = Decision::new(verdict, "ana", "ticket 7", samples::now());
+            judge_over(&record, &unit)
+        };
+        let written = Ok(Judgement::Write { change: Change::Move, version: 1 });
+        assert_eq!(decided(success.clone(), Verdict::Success), written);
+        assert_eq!(decided(failure, Verdict::Failure), written);
+        assert_eq!(decided(success, Verdict::Failure), Err(IllFormed::Decision));
+        assert_eq!(decided(unknown, Verdict::Success), Err(IllFormed::Decision));
+        assert_eq!(decided(released, Verdict::Failure), Err(IllFormed::Decision));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use self::outbox::Outgoing;
 use super::judge::{Change, Judgement, Stored, judge};
 use crate::domain::Time;
 use crate::domain::event::Event;
+use crate::domain::transaction::decide::Decision;
 use crate::domain::transaction::{Hold, Lease, Posting, State, Transaction, TransactionKey, UnitOfWork};
 use crate::ports::Cause;
 use crate::ports::ledger::{Commit, Cursor, Ledger, LedgerUnavailable, ListQuery, Listed};
@@ -32,6 +33,7 @@ struct Books {
     places: HashMap<TransactionKey, usize>,
     records: Vec<Transaction>,
     postings: Vec<(TransactionKey, Posting)>,
+    decisions: Vec<(TransactionKey, Decision)>,
     outbox: Vec<Outgoing>,
 }
 
@@ -58,6 +60,12 @@ impl MemoryLedger {
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.books().outbox.iter().map(|outgoing| outgoing.event.clone()).collect()
+    }
+
+    /// What people have decided, in the order of their commits.
+    #[must_use]
+    pub fn decisions(&self) -> Vec<(TransactionKey, Decision)> {
+        self.books().decisions.clone()
     }
 
     /// No code that holds the lock can leave the books half written, so that a poisoned lock is as good as any.
@@ -93,6 +101,7 @@ impl Books {
         let key = unit.transaction.key.clone();
         self.write(in_microseconds(unit.transaction), change, version);
         self.postings.extend(unit.postings.into_iter().map(|posting| (key.clone(), posting)));
+        self.decisions.extend(unit.decision.map(|decision| (key, decision)));
         self.outbox.extend(unit.event.map(|event| Outgoing::new(Event { at: microsecond(event.at), ..event })));
         Ok(Commit::Done { version })
     }

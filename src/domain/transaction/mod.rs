@@ -20,6 +20,9 @@ pub mod admit;
 pub mod refund;
 pub mod replay;
 pub mod settle;
+pub mod decide;
+
+use self::decide::Decision;
 
 /// Most characters of the text that an outcome is answered with.
 pub const MESSAGE_LENGTH_MAX: usize = 128;
@@ -348,13 +351,15 @@ pub struct UnitOfWork {
     pub postings: Vec<Posting>,
     /// The event that tells the partner; `None` unless the outcome is final.
     pub event: Option<Event>,
+    /// Who decided on the outcome, and why; `None` unless a person did.
+    pub decision: Option<Decision>,
 }
 
 impl UnitOfWork {
     /// A change of the record alone.
     #[must_use]
     pub const fn of(transaction: Transaction, expected: Expected) -> Self {
-        Self { transaction, expected, hold: None, postings: Vec::new(), event: None }
+        Self { transaction, expected, hold: None, postings: Vec::new(), event: None, decision: None }
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 
+use super::decide::Verdict;
 use super::{BookAccount, Expected, Hold, Lease, MESSAGE_LENGTH_MAX, Posting, State, Transaction, UnitOfWork};
 use crate::domain::Time;
 use crate::domain::catalogue::outcome;
@@ -114,6 +115,14 @@ pub fn by_inquiry(record: &Transaction, learnt: &Learnt, profile: &CspProfile, m
     unit
 }
 
+/// What a person has decided, as any other outcome.
+pub(super) fn decided(record: &Transaction, verdict: Verdict, moment: &Moment) -> UnitOfWork {
+    match verdict {
+        Verdict::Success => success(record, moment),
+        Verdict::Failure => failure(record, outcome::DECLINED, "a person has decided", moment),
+    }
+}
+
 /// Takes a record whose lease ran out, or whose inquiry is due, so that nobody else works on it meanwhile. Its former
 /// owner sends nothing any more: it is gone, or its lease has ended.
 #[must_use]
@@ -168,6 +177,10 @@ fn booked(record: &Transaction, receipt: &Receipt, moment: &Moment) -> UnitOfWor
     if receipt.reference != record.reference || receipt.money != record.money {
         return stuck(record, "the CSP's receipt is not for what was sent", moment.now);
     }
+    success(record, moment)
+}
+
+fn success(record: &Transaction, moment: &Moment) -> UnitOfWork {
     let mut unit = finished(record, State::Success, moment);
     unit.postings = postings(record);
     unit.hold = hold(record, 0, record.money.minor);

@@ -81,6 +81,9 @@ fn apply(connection: &Connection, unit: &UnitOfWork) -> rusqlite::Result<Result<
     if let Some(event) = &unit.event {
         statements::tell(connection, sequence, event)?;
     }
+    if let Some(decision) = &unit.decision {
+        statements::decide(connection, sequence, decision)?;
+    }
     Ok(Ok(Commit::Done { version }))
 }
 

@@ -2,15 +2,21 @@
 //!
 //! Invariant: what was answered is durable (write-ahead log, synchronous=FULL), uniqueness is a constraint of the file,
 //! and one process at a time has the data directory. One thread writes and commits in groups; a few read. Reading
-//! order: `schema`, `statements`, `batch`, `writer`, `readers`. Backup, verification and export are not here.
+//! order: `schema`, `statements`, `batch`, `writer`, `readers`. What people ask of the file, a gateway running or
+//! not, is in `inspect`, `verify` and `soundness`.
 
 mod batch;
 mod error;
 mod lock;
+mod oversight;
 mod outbox;
 mod readers;
 mod rows;
 mod schema;
+mod backup;
+mod inspect;
+mod verify;
+mod soundness;
 mod statements;
 mod writer;
 
@@ -21,6 +27,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OpenFlags};
 
 pub use self::error::OpenError;
+pub use self::inspect::LedgerFile;
 use self::lock::DirectoryLock;
 use self::readers::Readers;
 pub use self::writer::Figures;

@@ -91,7 +91,7 @@ impl<'row, 'statement> Fields<'row, 'statement> {
         self.text(|text| Some(make(text)))
     }
 
-    fn words_or_null<T>(&mut self, make: impl FnOnce(&'row str) -> T) -> Result<Option<T>, Error> {
+    pub(super) fn words_or_null<T>(&mut self, make: impl FnOnce(&'row str) -> T) -> Result<Option<T>, Error> {
         self.text_or_null(|text| Some(make(text)))
     }
 
@@ -110,7 +110,7 @@ impl<'row, 'statement> Fields<'row, 'statement> {
         self.read(|value| value.as_i64().ok().and_then(|time_us| Time::from_microsecond(time_us).ok()))
     }
 
-    fn time_or_null(&mut self) -> Result<Option<Time>, Error> {
+    pub(super) fn time_or_null(&mut self) -> Result<Option<Time>, Error> {
         self.read(|value| match value.as_i64_or_null().ok()? {
             Some(time_us) => Time::from_microsecond(time_us).ok().map(Some),
             None => Some(None),

@@ -4,6 +4,7 @@
 //! tables, new columns that may be empty) and contracts only in a later release, so that a backup of the release before
 //! can be read. A file of a newer release is refused untouched. Statements that work on the tables are not here.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -17,7 +18,7 @@ const APPLICATION_ID: i32 = 0x6F6E_626C;
 const CHECKED_WHOLE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Each brings a file from the schema that is its index to the next.
-const MIGRATIONS: [&str; 1] = [V1];
+const MIGRATIONS: [&str; 2] = [V1, V2];
 
 /// Text and words are stored as the API spells them, so that the file can be read without this program; times are
 /// microseconds since 1970, money is minor units. What was `sent` is compared with repeats and never changed.
@@ -101,6 +102,17 @@ CREATE TABLE probe (
 ) STRICT;
 ";
 
+/// What people have decided about records that no CSP could tell of.
+const V2: &str = "
+CREATE TABLE decisions (
+    transaction_seq INTEGER PRIMARY KEY REFERENCES transactions (seq),
+    decided_at_us INTEGER NOT NULL,
+    decided_as TEXT NOT NULL CHECK (decided_as IN ('success', 'failure')),
+    decided_by TEXT NOT NULL,
+    evidence TEXT NOT NULL
+) STRICT;
+";
+
 /// Refuses a file that is none of ours, or of a newer release. It changes nothing.
 pub(super) fn admit(connection: &Connection, file: &Path) -> Result<(), OpenError> {
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
@@ -117,6 +129,28 @@ pub(super) fn admit(connection: &Connection, file: &Path) -> Result<(), OpenErro
         Ok(version) if version <= newest => Ok(()),
         Ok(_) | Err(_) => Err(OpenError::NewerSchema { file: file.to_owned(), found: version, newest }),
     }
+}
+
+/// The version of a file's schema.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i32> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// What a file of some version must consist of: the text of each table and index, by name.
+pub(super) fn objects(connection: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {
+    connection
+        .prepare("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}
+
+/// The same of an empty file of this version.
+pub(super) fn objects_of_version(version: i32) -> rusqlite::Result<BTreeMap<String, String>> {
+    let connection = Connection::open_in_memory()?;
+    for migration in MIGRATIONS.iter().take(usize::try_from(version).unwrap_or_default()) {
+        connection.execute_batch(migration)?;
+    }
+    objects(&connection)
 }
 
 /// Brings an admitted file to the newest schema, one transaction for each step.

@@ -15,6 +15,7 @@ use crate::domain::account::SealedAccountId;
 use crate::domain::address::Address;
 use crate::domain::event::Event;
 use crate::domain::ids::ExtTransactionId;
+use crate::domain::transaction::decide::Decision;
 use crate::domain::transaction::{
     BookAccount, COMPARED_VERSION, Hold, Kind, Posting, Status, Transaction, TransactionKey,
 };
@@ -194,6 +195,23 @@ pub(super) fn tell(connection: &Connection, sequence: i64, event: &Event) -> rus
             event.partner().as_str(),
             event.at.as_microsecond(),
             rows::delivery_word(event.delivery),
+        ])
+        .map(drop)
+}
+
+/// Keeps what a person has decided about a transaction.
+pub(super) fn decide(connection: &Connection, sequence: i64, decision: &Decision) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO decisions (transaction_seq, decided_at_us, decided_as, decided_by, evidence) \
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            sequence,
+            decision.at.as_microsecond(),
+            decision.verdict.word(),
+            &*decision.by,
+            &*decision.evidence,
         ])
         .map(drop)
 }

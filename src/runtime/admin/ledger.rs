@@ -1,0 +1,148 @@
+//! The operations port's way to settle a stuck record, and the measure of what is stuck.
+//!
+//! Invariant: only JSON that says so is taken, which no web page can send across origins without asking first; what was
+//! decided is durable before it is answered. Whoever reaches the operations port may settle: it listens on loopback
+//! unless the configuration says otherwise.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use metrics::{describe_gauge, gauge};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::ids::Reference;
+use crate::domain::transaction::decide::{Decision, EVIDENCE_LENGTH_MAX, NAME_LENGTH_MAX, Verdict};
+use crate::flows::Gateway;
+use crate::flows::oversee::{self, NotSettled};
+use crate::ports::oversight::Oversight;
+
+/// Most bytes of a request.
+const BODY_BYTES_MAX: usize = 16 * 1024;
+/// How often what waits for an outcome is counted.
+const COUNT_PAUSE: Duration = Duration::from_secs(3);
+/// Records that need a person.
+const STUCK: &str = "onbill_stuck_transactions";
+/// Age of the oldest record whose outcome is unknown.
+const OLDEST_UNKNOWN: &str = "onbill_unknown_oldest_seconds";
+
+/// What is overseen.
+#[derive(Clone)]
+pub struct Overseen {
+    /// The gateway that works.
+    pub gateway: Arc<Gateway>,
+    /// Its ledger.
+    pub oversight: Arc<dyn Oversight>,
+}
+
+/// A decision, as it is asked for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SettleRequest {
+    /// 32 hexadecimal digits.
+    pub reference: String,
+    /// `success` or `failure`.
+    #[serde(rename = "as")]
+    pub verdict: String,
+    /// What it rests on.
+    pub evidence: String,
+    /// Who decides.
+    pub by: String,
+}
+
+/// A record that was settled.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Settled {
+    /// Its reference.
+    pub reference: String,
+    /// Whose.
+    pub partner: String,
+    /// Charge or refund.
+    pub kind: String,
+    /// The partner's own id.
+    pub ext_transaction_id: String,
+    /// What it is now, as callers see it.
+    pub status: String,
+}
+
+/// The routes.
+pub fn router(overseen: Overseen) -> Router {
+    Router::new()
+        .route("/ledger/settle", post(settle))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(overseen)
+}
+
+async fn settle(State(overseen): State<Overseen>, headers: HeaderMap, body: Bytes) -> (StatusCode, String) {
+    let is_json = headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes() == b"application/json");
+    if !is_json {
+        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must be application/json\n".to_owned());
+    }
+    let request: SettleRequest = match serde_json::from_slice(&body) {
+        Ok(request) => request,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}\n")),
+    };
+    let Some(reference) = Reference::parse(&request.reference) else {
+        return (StatusCode::BAD_REQUEST, "the reference must be 32 hexadecimal digits\n".to_owned());
+    };
+    let Some(verdict) = Verdict::from_word(&request.verdict) else {
+        return (StatusCode::BAD_REQUEST, "as must be success or failure\n".to_owned());
+    };
+    let now = overseen.gateway.clock.now();
+    let Some(decision) = Decision::new(verdict, &request.by, &request.evidence, now) else {
+        let text = format!(
+            "evidence and by must be one line each, not blank, of at most {EVIDENCE_LENGTH_MAX} and {NAME_LENGTH_MAX} \
+             characters\n"
+        );
+        return (StatusCode::BAD_REQUEST, text);
+    };
+    // Not cut short where whoever asked hangs up.
+    let tracked = overseen.gateway.tasks.spawn({
+        let overseen = overseen.clone();
+        async move { oversee::settle(&overseen.gateway, overseen.oversight.as_ref(), &reference, &decision).await }
+    });
+    match tracked.await {
+        Ok(Ok(record)) => {
+            let settled = Settled {
+                reference: record.reference.to_string(),
+                partner: record.key.partner.to_string(),
+                kind: record.key.kind.word().to_owned(),
+                ext_transaction_id: record.key.ext_transaction_id.as_str().to_owned(),
+                status: record.state.status().map_or("", |status| status.word()).to_owned(),
+            };
+            (StatusCode::OK, serde_json::to_string(&settled).unwrap_or_default())
+        }
+        Ok(Err(NotSettled::NotFound)) => (StatusCode::NOT_FOUND, "no transaction has this reference\n".to_owned()),
+        Ok(Err(NotSettled::Refused(why))) => (StatusCode::CONFLICT, format!("{why}\n")),
+        Ok(Err(NotSettled::Unavailable(cause))) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("the ledger cannot say: {}\n", cause.to_note()))
+        }
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "settling broke off: look at the list again\n".to_owned()),
+    }
+}
+
+/// Measures what waits for an outcome, until `stop` is called.
+pub async fn measure(overseen: Overseen, stop: CancellationToken) {
+    describe_gauge!(STUCK, "Transactions whose outcome only a person can find out.");
+    describe_gauge!(OLDEST_UNKNOWN, "Age of the oldest transaction whose outcome is unknown; 0 where there is none.");
+    let (stuck, oldest) = (gauge!(STUCK), gauge!(OLDEST_UNKNOWN));
+    loop {
+        match oversee::unresolved(&overseen.gateway, overseen.oversight.as_ref()).await {
+            Ok((unresolved, age_s)) => {
+                stuck.set(f64::from(u32::try_from(unresolved.stuck).unwrap_or(u32::MAX)));
+                oldest.set(f64::from(u32::try_from(age_s).unwrap_or(u32::MAX)));
+            }
+            Err(error) => tracing::warn!(cause = ?error.0, "what is stuck could not be counted"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(COUNT_PAUSE) => {}
+        }
+    }
+}
