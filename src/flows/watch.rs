@@ -185,7 +185,7 @@ impl Watch {
             tokio::select! {
                 () = &mut notified => {}
                 () = tokio::time::sleep(LOOK) => {}
-                () = tokio::time::sleep_until(self.until.into()) => {
+                () = tokio::time::sleep_until(self.until) => {
                     return Err(Stop::Unavailable(Cause::new("the watcher's time is up")));
                 }
                 () = gateway.watchers.closed.cancelled() => {
