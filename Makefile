@@ -8,12 +8,14 @@ CARGO_FLAGS := --locked
 SEEDS := 100000
 FIRST := 0
 KILLS ?= 300
+PROFILE := --release
+ARGS :=
 
 help: ## Says what there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 run: ## Builds and starts the sandbox on 127.0.0.1:8080 (gRPC and JSON) and 127.0.0.1:9090 (operations).
-	$(CARGO) run $(CARGO_FLAGS) --release -- serve
+	$(CARGO) run $(CARGO_FLAGS) $(PROFILE) -- serve $(ARGS)
 
 test: ## Installs what the tests need if it is missing, and runs all of them.
 	conformance/install

@@ -135,4 +135,11 @@ async fn whatever_moment_a_gateway_is_killed_at_no_money_moves_twice_or_is_forgo
     assert!(stories.successes() > 20, "too little happened to claim anything: {summary}");
     assert!(gateway.stop().success());
     assert!(operator.stop().success());
+    let verified = std::process::Command::new(env!("CARGO_BIN_EXE_onbill"))
+        .args(["ledger", "verify", "--data-dir"])
+        .arg(data.path())
+        .output()
+        .expect("the built binary");
+    let found = String::from_utf8_lossy(&verified.stdout);
+    assert!(verified.status.success(), "seed {seed}: the ledger is not sound:\n{found}");
 }

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::flight::{Answered, Stage};
 use super::{Caller, Gateway, Stop};
 use crate::domain::directory::Recovery;
@@ -63,12 +65,13 @@ pub(super) async fn book(
     record: Transaction,
     caller: &Caller,
     stage: &Stage,
+    leased_until: Instant,
 ) -> Result<Answered, Stop> {
     let record = match note_sending(gateway, record).await {
         Ok(noted) => noted,
         Err(unsent) => return Ok(Answered::started(&unsent)),
     };
-    let heard = match send(gateway, &record, caller).await {
+    let heard = match send(gateway, &record, caller, leased_until).await {
         Heard::NotApplied(note) if stage.release() => return release(gateway, record, note, caller).await,
         // The caller has been told Pending: an inquiry makes it final.
         Heard::NotApplied(note) => Heard::Unclear(note),
@@ -135,16 +138,17 @@ async fn release(gateway: &Gateway, record: Transaction, note: String, caller: &
 }
 
 /// Step e: sends the order, and again while it was not applied and there is time.
-async fn send(gateway: &Gateway, record: &Transaction, caller: &Caller) -> Heard {
+async fn send(gateway: &Gateway, record: &Transaction, caller: &Caller, leased_until: Instant) -> Heard {
     let Ok((csp, profile)) = gateway.csp(&record.account.csp) else {
         return Heard::NotApplied("the CSP is not configured any more".to_owned());
     };
     let mut pause = Duration::from_millis(u64::from(gateway.bounds.retry_pause_ms));
     let mut attempt: u32 = 1;
     loop {
-        let Some(leased) = gateway.lease_left(record) else {
+        let leased = leased_until.saturating_duration_since(Instant::now());
+        if leased.is_zero() {
             return Heard::NotApplied("the lease ended before the CSP was called".to_owned());
-        };
+        }
         // The lease and the call's own time-out count, not the caller's deadline: from here on the work is the gateway's.
         let call = Gateway::call(profile, &caller.correlation, leased);
         let error = match order(gateway, record, csp.as_ref(), &call).await {

@@ -76,12 +76,16 @@ pub(super) async fn work(gateway: &Arc<Gateway>, ask: &Ask, stage: &Stage) -> Re
         if !ask.violations.is_empty() {
             return Err(Refusal::Invalid(ask.violations.clone()).into());
         }
+        // Before the lease is written, so that it never seems longer here than it is.
+        let leased_until = gateway.lease_ends();
         let unit = decide(gateway, ask, expected).await?;
         if recalled == Recalled::Another {
             return Err(Refusal::AlreadyUsed.into());
         }
         match booking::open(gateway, unit, stage).await? {
-            Opened::Durable(record) => return booking::book(gateway, *record, &ask.caller, stage).await,
+            Opened::Durable(record) => {
+                return booking::book(gateway, *record, &ask.caller, stage, leased_until).await;
+            }
             Opened::Abandoned => return Err(Stop::Unavailable(Cause::new("the caller's deadline ran out"))),
             Opened::Conflict => {}
         }

@@ -171,11 +171,10 @@ impl Gateway {
         }
     }
 
-    /// How long a record is still leased; `None` where it is anybody's, so that no request for it may be sent any more.
-    fn lease_left(&self, record: &Transaction) -> Option<Duration> {
-        let until = record.lease.as_ref()?.until;
-        let left = Duration::try_from(until.duration_since(self.clock.now())).ok()?;
-        (!left.is_zero()).then_some(left)
+    /// When a lease that is taken now ends, by a clock that cannot jump: no request is sent under it after that.
+    fn lease_ends(&self) -> Instant {
+        let now = Instant::now();
+        now.checked_add(Duration::from_secs(u64::from(self.bounds.lease_s))).unwrap_or(now)
     }
 
     /// What settling needs beside record and answer.
