@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::sources::root;
 
 /// Licences that may be part of the product.
-const LICENCES: [&str; 14] = [
+const LICENCES: [&str; 15] = [
     "MIT",
     "MIT-0",
     "Apache-2.0",
@@ -22,6 +22,8 @@ const LICENCES: [&str; 14] = [
     "ISC",
     "Zlib",
     "0BSD",
+    // The Boost licence, not the Business Source one.
+    "BSL-1.0",
     "Unicode-3.0",
     "CC0-1.0",
     "Unlicense",
@@ -31,11 +33,14 @@ const LICENCES: [&str; 14] = [
 
 /// Packages that come in two versions, and why that is tolerated.
 const TWO_VERSIONS: &[(&str, &str)] = &[
+    ("const-oid", "x509-cert, which channel binding of PostgreSQL needs, is one step behind"),
+    ("fallible-iterator", "rusqlite's and tokio-postgres's iterators of rows"),
     ("foldhash", "hashbrown's; see there"),
     ("getrandom", "metrics-util's rand is one step behind; it draws nothing that must be unguessable"),
     ("hashbrown", "petgraph (builds protos), hashlink and metrics-util each have their own"),
     ("itertools", "prost's two build crates disagree; neither is in the binary"),
-    ("rand_core", "metrics-util's rand and ours; see getrandom"),
+    ("rand", "metrics-util's and PostgreSQL's; see getrandom"),
+    ("rand_core", "metrics-util's rand and PostgreSQL's; see getrandom"),
     ("syn", "half of the derive macros have moved to 3; none of it is in the binary"),
 ];
 
