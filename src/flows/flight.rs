@@ -17,7 +17,7 @@ use crate::domain::ids::ExtTransactionId;
 use crate::domain::transaction::replay::{Recalled, recall};
 use crate::domain::transaction::{Refusal, State, Status, Transaction};
 use crate::ports::Cause;
-use crate::ports::ephemeral::Flight;
+use crate::ports::ephemeral::{Flight, Ticket};
 
 /// How often a record that somebody else works on is looked at again.
 const RECORD_POLL: Duration = Duration::from_millis(25);
@@ -157,14 +157,15 @@ impl Stage {
 pub(super) async fn answer(gateway: &Arc<Gateway>, ask: Ask) -> Result<Answered, Stop> {
     let ttl = Duration::from_secs(u64::from(gateway.bounds.lease_s));
     let began = Instant::now();
+    let ticket = gateway.ticket();
     let patience = PATIENCE.min(ask.caller.time_left().checked_div(2).unwrap_or_default());
     loop {
-        match gateway.ephemeral.begin_flight(&ask.request.key, ttl).await {
-            Ok(Flight::Begun) => return start(gateway, ask).await,
+        match gateway.ephemeral.begin_flight(&ask.request.key, &ticket, ttl).await {
+            Ok(Flight::Begun) => return start(gateway, ask, ticket).await,
             // Without the store duplicates cannot wait for one another; the ledger still tells them apart.
             Err(error) => {
                 tracing::warn!(cause = ?error.0, "flights cannot be shared");
-                return start(gateway, ask).await;
+                return start(gateway, ask, ticket).await;
             }
             Ok(Flight::Underway) => {}
         }
@@ -176,7 +177,7 @@ pub(super) async fn answer(gateway: &Arc<Gateway>, ask: Ask) -> Result<Answered,
         let wait_max = if patience_left.is_zero() { time_left } else { patience_left };
         if let Err(error) = gateway.ephemeral.await_flight(&ask.request.key, wait_max).await {
             tracing::warn!(cause = ?error.0, "flights cannot be awaited");
-            return start(gateway, ask).await;
+            return start(gateway, ask, ticket).await;
         }
         let waited_long = began.elapsed() >= patience;
         match left_behind(gateway, &ask).await {
@@ -184,7 +185,7 @@ pub(super) async fn answer(gateway: &Arc<Gateway>, ask: Ask) -> Result<Answered,
             Some(Left::Final(record)) => return Ok(Answered::replayed(&record)),
             // A flight of which there is no trace may be one whose end was never told. The ledger tells two apart.
             Some(Left::NoTrace) if waited_long => {
-                return match start(gateway, ask.clone()).await {
+                return match start(gateway, ask.clone(), ticket).await {
                     // The other flight may be there after all, and then something does happen.
                     Err(Stop::Unavailable(_)) if ask.caller.time_left().is_zero() => out_of_time(gateway, &ask).await,
                     answer => answer,
@@ -230,13 +231,13 @@ async fn out_of_time(gateway: &Gateway, ask: &Ask) -> Result<Answered, Stop> {
 }
 
 /// Starts the flight in a task of its own and waits for it as long as the caller does.
-async fn start(gateway: &Arc<Gateway>, ask: Ask) -> Result<Answered, Stop> {
+async fn start(gateway: &Arc<Gateway>, ask: Ask, ticket: Ticket) -> Result<Answered, Stop> {
     let stage = Arc::new(Stage::default());
     let flight = {
         let (gateway, ask, stage) = (Arc::clone(gateway), ask.clone(), Arc::clone(&stage));
         async move {
             let answer = work(&gateway, &ask, &stage).await;
-            gateway.ephemeral.end_flight(&ask.request.key).await;
+            gateway.ephemeral.end_flight(&ask.request.key, &ticket).await;
             answer
         }
     };

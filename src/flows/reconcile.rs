@@ -45,7 +45,8 @@ pub async fn sweep(gateway: &Arc<Gateway>, rows_max: u32) -> Result<usize, Ledge
 async fn unless_in_flight(gateway: &Gateway, record: Transaction) -> Result<(), LedgerUnavailable> {
     let key = record.key.clone();
     let ttl = Duration::from_secs(u64::from(gateway.bounds.lease_s));
-    match gateway.ephemeral.begin_flight(&key, ttl).await {
+    let ticket = gateway.ticket();
+    match gateway.ephemeral.begin_flight(&key, &ticket, ttl).await {
         Ok(Flight::Underway) => return Ok(()),
         Ok(Flight::Begun) => {}
         // Without the store the lease alone keeps workers apart.
@@ -53,7 +54,7 @@ async fn unless_in_flight(gateway: &Gateway, record: Transaction) -> Result<(), 
     }
     let correlation = gateway.secrets.fresh_correlation_id();
     let reconciled = one(gateway, record, &correlation, Duration::MAX).await;
-    gateway.ephemeral.end_flight(&key).await;
+    gateway.ephemeral.end_flight(&key, &ticket).await;
     reconciled.map(|_record| ())
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use ::http::HeaderValue;
 use jiff::tz::TimeZone;
@@ -128,6 +129,7 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
         clock,
         secrets,
         instance,
+        flights_asked: AtomicU64::new(0),
         bounds: Bounds {
             pin_ttl_s: config.pin.ttl_s,
             pin_tries_max: config.pin.tries_max,
