@@ -68,6 +68,8 @@ macro_rules! suite {
 }
 
 suite!(memory, crate::ports::ephemeral::memory_store, paused: true);
+suite!(redis, crate::ports::ephemeral_redis::on_one_server, paused: false);
+suite!(redis_cluster, crate::ports::ephemeral_redis::on_a_cluster, paused: false);
 
 fn memory_store() -> MemoryEphemeral {
     MemoryEphemeral::new(Bounds::default())
