@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 /// A port that nobody listens on, below those that the system gives to outgoing connections. Each is given once, so that
 /// a server can come back on its own.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     const FIRST: u16 = 12_000;
     const COUNT: u16 = 8_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);

@@ -1,7 +1,7 @@
 //! Redis as the tests start it: one server, a Cluster of three, or a master with a replica and three Sentinels.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -82,8 +82,8 @@ impl Server {
 
     /// A server that knows one user only, and asks it for a password.
     pub fn with_user(user: &str, password: &str, settings: &[&str]) -> Self {
-        let rights = format!("{user} on >{password} ~* &* +@all");
-        let mut all = vec!["--user", "default off", "--user", &rights];
+        let password_rule = format!(">{password}");
+        let mut all = vec!["--user", "default", "off", "--user", user, "on", &password_rule, "~*", "&*", "+@all"];
         all.extend_from_slice(settings);
         let login = RedisConnectionInfo::default().set_username(user).set_password(password);
         let server = Self::prepared(&all, login);
@@ -113,11 +113,6 @@ impl Server {
     /// Its port.
     pub const fn port(&self) -> u16 {
         self.port
-    }
-
-    /// Its directory.
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
     }
 
     /// Kills it as a crash would.

@@ -10,6 +10,7 @@ pub mod problem;
 pub mod schema;
 pub mod tables;
 pub mod directory;
+pub mod redis;
 mod layers;
 mod relations;
 mod sandbox;
@@ -26,6 +27,7 @@ use self::directory::Speaks;
 use self::effective::Effective;
 use self::layers::Layers;
 use self::problem::{Problem, Problems};
+use self::redis::{Ephemeral, Redis};
 use self::shape::Report;
 use self::tables::{Charge, Keys, Log, Pin, Reconcile, Sandbox, Server, Tables};
 use crate::domain::api_key::PartnerKeys;
@@ -94,6 +96,10 @@ pub struct Config {
     pub reconcile: Reconcile,
     /// Keys of the gateway itself.
     pub keys: Keys,
+    /// Where short-lived state is kept.
+    pub ephemeral: Ephemeral,
+    /// How Redis is reached.
+    pub redis: Redis,
     /// The built-in sandbox.
     pub sandbox: Sandbox,
     /// All partners and CSPs.
@@ -133,7 +139,8 @@ impl Config {
         let Some(built) = built.filter(|_| problems.is_empty()) else {
             return Err(Problems(problems));
         };
-        let Tables { server, log, pin, charge, reconcile, keys, sandbox, csp: _, partner: _ } = tables;
+        let Tables { server, log, pin, charge, reconcile, keys, ephemeral, redis, sandbox, csp: _, partner: _ } =
+            tables;
         Ok(Self {
             server,
             log,
@@ -141,6 +148,8 @@ impl Config {
             charge,
             reconcile,
             keys,
+            ephemeral,
+            redis,
             sandbox,
             directory: built.directory,
             partner_keys: built.keys,
