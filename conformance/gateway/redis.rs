@@ -11,7 +11,7 @@ use super::process::{Running, Setup, id, number};
 use crate::servers::redis::Server;
 
 /// Longest wait for what must come by itself: generous, since test machines are busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const UNAVAILABLE: (u16, &str) = (503, r#"{"code":"service-unavailable","message":"Service unavailable."}"#);
 
 fn gateway_on(server: &Server) -> Running {

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::free_port;
 
 /// Longest wait for a server to do what it was told: generous, since test machines are busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Runs a server until it is told to end it, or nobody is left to tell: its input then ends.
 const UNTIL_INPUT_ENDS: &str = r#"redis-server "$@" >/dev/null 2>&1 & echo $!; read _; kill -9 $! 2>/dev/null"#;

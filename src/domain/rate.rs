@@ -72,7 +72,7 @@ mod tests {
     const RATE: SharedRate = SharedRate { per_second: 10, burst: 20 };
 
     fn at_ms(milliseconds: i64) -> Time {
-        Time::from_millisecond(1_700_000_000_000 + milliseconds).expect("in range")
+        Time::from_millisecond(1_700_000_000_000_i64.saturating_add(milliseconds)).expect("in range")
     }
 
     #[test]

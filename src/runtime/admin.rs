@@ -4,7 +4,7 @@
 //! `/readyz` says whether it can take requests, and what is away of what it needs or could do with.
 
 pub mod ledger;
-pub mod ephemeral;
+mod ephemeral;
 
 use std::sync::Arc;
 
@@ -45,6 +45,12 @@ pub struct Admin {
 /// The listener broke.
 pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken) -> std::io::Result<()> {
     axum::serve(listener, router(admin)).with_graceful_shutdown(async move { stop.cancelled().await }).await
+}
+
+/// Measures what the gateway stands on, until `stop` is called.
+pub async fn measure(overseen: Overseen, stop: CancellationToken) {
+    let gateway = Arc::clone(&overseen.gateway);
+    tokio::join!(ledger::measure(overseen, stop.clone()), ephemeral::measure(gateway, stop));
 }
 
 fn router(admin: Admin) -> Router {

@@ -164,8 +164,7 @@ async fn live(
 
     let admin_stop = CancellationToken::new();
     let upkeep = tokio::spawn(workers::keep_metrics(metrics.clone(), stop.clone()));
-    let measured = tokio::spawn(admin::ledger::measure(overseen.clone(), stop.clone()));
-    let asked = tokio::spawn(admin::ephemeral::measure(Arc::clone(&gateway), stop.clone()));
+    let measured = tokio::spawn(admin::measure(overseen.clone(), stop.clone()));
     let admin = Admin { gateway: Arc::clone(&gateway), overseen, metrics, stop: stop.clone() };
     let admin = tokio::spawn(admin::serve(admin_listener, admin, admin_stop.clone()));
     let bounds = ReconcileBounds {
@@ -198,7 +197,6 @@ async fn live(
     deliveries.await.unwrap_or_default();
     upkeep.await.unwrap_or_default();
     measured.await.unwrap_or_default();
-    asked.await.unwrap_or_default();
     admin_stop.cancel();
     match admin.await {
         Ok(ended) => Ok(ended?),

@@ -27,7 +27,7 @@ pub(super) async fn line(gateway: &Gateway) -> String {
 }
 
 /// Measures it until `stop` is called.
-pub async fn measure(gateway: Arc<Gateway>, stop: CancellationToken) {
+pub(super) async fn measure(gateway: Arc<Gateway>, stop: CancellationToken) {
     describe_gauge!(
         UP,
         "1 where the store of PINs and flights answers, 0 where it does not; charges go on without it."

@@ -144,14 +144,14 @@ impl Link {
 /// An error of the command alone: the next one may go well on the same connection.
 fn says_nothing_of_the_link(error: &RedisError) -> bool {
     match error.kind() {
-        ErrorKind::Server(kind) => match kind {
+        ErrorKind::Server(kind) => !matches!(
+            kind,
             ServerErrorKind::ReadOnly
-            | ServerErrorKind::MasterDown
-            | ServerErrorKind::BusyLoading
-            | ServerErrorKind::ClusterDown
-            | ServerErrorKind::Moved => false,
-            _ => true,
-        },
+                | ServerErrorKind::MasterDown
+                | ServerErrorKind::BusyLoading
+                | ServerErrorKind::ClusterDown
+                | ServerErrorKind::Moved
+        ),
         _ => false,
     }
 }
