@@ -67,6 +67,8 @@ async fn goes_on_without(gateway: &Running, number: &str) {
     assert_eq!(ready.status, 200, "it is degraded and not unready: {}", ready.body);
     assert!(ready.body.starts_with("ledger: ok\nephemeral: degraded"), "{}", ready.body);
     until_measured(&admin, 0).await;
+    let metrics = admin.get("/metrics").await.body;
+    assert!(metrics.contains("\nonbill_flights_missed_total "), "{metrics}");
 }
 
 async fn until_measured(admin: &Partner, up: u8) {

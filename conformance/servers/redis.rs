@@ -58,6 +58,9 @@ impl Drop for Process {
     }
 }
 
+/// The user, and the password, by which a test asks a server that asks for one.
+const OWN_USER: &str = "the-test";
+
 /// One server.
 pub struct Server {
     port: u16,
@@ -80,12 +83,15 @@ impl Server {
         server
     }
 
-    /// A server that knows one user only, and asks it for a password.
-    pub fn with_user(user: &str, password: &str, settings: &[&str]) -> Self {
+    /// A server that asks for a user and a password: this one, with these rights, and one of the test itself.
+    pub fn with_user(user: &str, password: &str, rights: &[&str], settings: &[&str]) -> Self {
+        let own_rule = format!(">{OWN_USER}");
         let password_rule = format!(">{password}");
-        let mut all = vec!["--user", "default", "off", "--user", user, "on", &password_rule, "~*", "&*", "+@all"];
+        let mut all = vec!["--user", "default", "off", "--user", OWN_USER, "on", &own_rule, "~*", "&*", "+@all"];
+        all.extend_from_slice(&["--user", user, "on", &password_rule]);
+        all.extend_from_slice(rights);
         all.extend_from_slice(settings);
-        let login = RedisConnectionInfo::default().set_username(user).set_password(password);
+        let login = RedisConnectionInfo::default().set_username(OWN_USER).set_password(OWN_USER);
         let server = Self::prepared(&all, login);
         server.run();
         server

@@ -17,8 +17,10 @@ use crate::domain::ids::ExtTransactionId;
 use crate::domain::transaction::replay::{Recalled, recall};
 use crate::domain::transaction::{Refusal, State, Status, Transaction};
 use crate::ports::Cause;
-use crate::ports::ephemeral::{Flight, Ticket};
+use crate::ports::ephemeral::{EphemeralUnavailable, Flight, Ticket};
 
+/// Charges and refunds that had no flight, since the store of flights did not answer.
+const ALONE: &str = "onbill_flights_missed_total";
 /// How often a record that somebody else works on is looked at again.
 const RECORD_POLL: Duration = Duration::from_millis(25);
 /// How long a duplicate waits for a flight of which the ledger shows nothing: longer than deciding should take.
@@ -164,7 +166,7 @@ pub(super) async fn answer(gateway: &Arc<Gateway>, ask: Ask) -> Result<Answered,
             Ok(Flight::Begun) => return start(gateway, ask, ticket).await,
             // Without the store duplicates cannot wait for one another; the ledger still tells them apart.
             Err(error) => {
-                tracing::warn!(cause = ?error.0, "flights cannot be shared");
+                alone(&error);
                 return start(gateway, ask, ticket).await;
             }
             Ok(Flight::Underway) => {}
@@ -176,7 +178,7 @@ pub(super) async fn answer(gateway: &Arc<Gateway>, ask: Ask) -> Result<Answered,
         let patience_left = patience.saturating_sub(began.elapsed());
         let wait_max = if patience_left.is_zero() { time_left } else { patience_left };
         if let Err(error) = gateway.ephemeral.await_flight(&ask.request.key, wait_max).await {
-            tracing::warn!(cause = ?error.0, "flights cannot be awaited");
+            alone(&error);
             return start(gateway, ask, ticket).await;
         }
         let waited_long = began.elapsed() >= patience;
@@ -194,6 +196,12 @@ pub(super) async fn answer(gateway: &Arc<Gateway>, ask: Ask) -> Result<Answered,
             Some(Left::NoTrace | Left::Underway) | None => {}
         }
     }
+}
+
+/// Counts a charge that goes on without a flight. Each of them would be a line of the log while the store is away.
+fn alone(error: &EphemeralUnavailable) {
+    metrics::counter!(ALONE).increment(1);
+    tracing::debug!(cause = ?error.0, "a charge goes on without a flight");
 }
 
 /// What a flight has left in the ledger.

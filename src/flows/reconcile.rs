@@ -50,7 +50,7 @@ async fn unless_in_flight(gateway: &Gateway, record: Transaction) -> Result<(), 
         Ok(Flight::Underway) => return Ok(()),
         Ok(Flight::Begun) => {}
         // Without the store the lease alone keeps workers apart.
-        Err(error) => tracing::warn!(cause = ?error.0, "flights cannot be shared"),
+        Err(error) => tracing::debug!(cause = ?error.0, "a record is reconciled without a flight"),
     }
     let correlation = gateway.secrets.fresh_correlation_id();
     let reconciled = one(gateway, record, &correlation, Duration::MAX).await;

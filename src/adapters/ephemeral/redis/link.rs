@@ -89,13 +89,14 @@ impl Link {
     }
 
     async fn connection(&self) -> Result<(Connection, u64), NoAnswer> {
-        let mut state = self.state.subscribe();
-        if matches!(*state.borrow(), State::Starting) {
+        let is_starting = matches!(*self.state.borrow(), State::Starting);
+        if is_starting {
+            let mut state = self.state.subscribe();
             let settled = state.wait_for(|state| !matches!(state, State::Starting));
             // Still starting after that long is as good as down; what it is, is read below.
             let _ = timeout(self.connect_timeout, settled).await;
         }
-        match &*state.borrow() {
+        match &*self.state.borrow() {
             State::Up { connection, generation } => Ok((connection.clone(), *generation)),
             State::Down(why) => Err(NoAnswer::Away(Arc::clone(why))),
             State::Starting => Err(NoAnswer::Away(Arc::from("it has not answered yet"))),
@@ -152,6 +153,8 @@ fn says_nothing_of_the_link(error: &RedisError) -> bool {
                 | ServerErrorKind::ClusterDown
                 | ServerErrorKind::Moved
         ),
+        // What the client has no name for is still an answer: out of memory, say.
+        ErrorKind::Extension => true,
         _ => false,
     }
 }
