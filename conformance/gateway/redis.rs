@@ -2,13 +2,15 @@
 //!
 //! Invariant: Redis may go at any moment; a charge never hears of it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::client::{Answer, Partner, answered};
 use super::process::{Running, Setup, id, number};
-use crate::servers::redis::Server;
+use crate::servers::redis::{Cluster, Server};
 
 /// Longest wait for what must come by itself: generous, since test machines are busy.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -141,4 +143,103 @@ async fn a_charge_costs_two_round_trips_and_a_pin_call_one() {
     assert_eq!(asked(), [0, 4, 0, 0]);
     assert_eq!(validate(&demo, &number, &pin).await.status, 201);
     assert_eq!(asked(), [0, 5, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_gateway_finds_its_cluster() {
+    let cluster = Cluster::start();
+    let addresses: Vec<_> = cluster.nodes().iter().map(Server::address).collect();
+    let gateway = Setup::default()
+        .environment("ONBILL__EPHEMERAL__STORE", "redis")
+        .environment("ONBILL__REDIS__MODE", "cluster")
+        .environment("ONBILL__REDIS__ADDRESSES", &addresses.join(","))
+        .environment("ONBILL__REDIS__KEY_PREFIX", "of-the-test")
+        .start();
+    let demo = Partner::demo(&gateway);
+    for _ in 0..8 {
+        let number = number("01");
+        until_pins_are_sent(&demo, &number).await;
+        let pin = demo.pin(&number).await;
+        assert_eq!(validate(&demo, &number, &pin).await.status, 201);
+        charge(&demo, &number).await;
+    }
+    let keys: Vec<_> = cluster.nodes().iter().flat_map(Server::keys).collect();
+    assert_eq!(keys.iter().filter(|key| key.starts_with("of-the-test:1:pin:{")).count(), 8, "{keys:?}");
+}
+
+#[tokio::test]
+async fn a_password_is_read_from_its_file_and_shown_nowhere() {
+    const PASSWORD: &str = "a-password-of-the-test";
+    let server = Server::with_user("onbill", PASSWORD, &["~*", "&*", "+@all"], &[]);
+    let directory = tempfile::TempDir::new().expect("a temporary directory");
+    let file = directory.path().join("password");
+    let gateway_with = |password: &str| {
+        std::fs::write(&file, format!("{password}\n")).expect("a file");
+        Setup::default()
+            .environment("ONBILL__EPHEMERAL__STORE", "redis")
+            .environment("ONBILL__REDIS__ADDRESSES", &server.address())
+            .environment("ONBILL__REDIS__USER", "onbill")
+            .environment("ONBILL__REDIS__PASSWORD_FILE", file.to_str().expect("UTF-8"))
+            .start()
+    };
+    let (right, wrong) = (gateway_with(PASSWORD), gateway_with("a-wrong-password"));
+    until_pins_are_sent(&Partner::demo(&right), &number("01")).await;
+    assert_eq!(send(&Partner::demo(&wrong), &number("01")).await.brief(), UNAVAILABLE);
+    for gateway in [&right, &wrong] {
+        let ready = Partner::at(gateway.admin(), "").get("/readyz").await.body;
+        let told = format!("{ready}{}", gateway.log());
+        assert!(!told.contains("password-of-the-test") && !told.contains("a-wrong-password"), "{told}");
+    }
+    assert!(wrong.log().contains("Redis is away"), "{}", wrong.log());
+}
+
+/// Redis flushed, stopped in the middle, killed and started again, a few times over.
+fn come_and_go(server: &Server) {
+    let a_while = || std::thread::sleep(Duration::from_millis(60));
+    for _ in 0..3 {
+        server.flush();
+        a_while();
+        server.pause();
+        a_while();
+        server.resume();
+        a_while();
+        server.kill();
+        a_while();
+        server.restart();
+        a_while();
+    }
+}
+
+/// Charges until told to stop, each id twice at once: how many there were.
+async fn charge_until(gone: Arc<AtomicBool>, demo: Partner, number: String) -> usize {
+    let mut charges = 0;
+    while !gone.load(Ordering::Relaxed) {
+        let id = id("come-and-go");
+        let twice = tokio::join!(demo.charge(&number, &id, json!({})), demo.charge(&number, &id, json!({})));
+        let expected = answered(&id, "Success", "Charge success");
+        assert_eq!((twice.0.brief(), twice.1.brief()), ((200, expected.as_str()), (200, expected.as_str())));
+        charges += 1;
+    }
+    charges
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_charge_fails_or_is_doubled_while_redis_comes_and_goes() {
+    let server = Arc::new(Server::start());
+    let gateway = gateway_on(&server);
+    let (demo, gone) = (Partner::demo(&gateway), Arc::new(AtomicBool::new(false)));
+    until_pins_are_sent(&demo, &number("01")).await;
+    let numbers: Vec<_> = (0..8).map(|_| number("01")).collect();
+    let charging: Vec<_> = numbers
+        .iter()
+        .map(|number| tokio::spawn(charge_until(Arc::clone(&gone), demo.clone(), number.clone())))
+        .collect();
+    let going = tokio::task::spawn_blocking(move || come_and_go(&server));
+    going.await.expect("no panic");
+    gone.store(true, Ordering::Relaxed);
+    for (number, charging) in numbers.iter().zip(charging) {
+        let charges = charging.await.expect("each charge succeeds");
+        let (lines, _) = demo.bill(number).await;
+        assert!(charges > 0 && lines.len() == charges, "{charges} charges, and {} lines of the bill", lines.len());
+    }
 }
