@@ -381,6 +381,31 @@ async fn a_cluster_without_a_node_serves_the_others_slots_and_finds_it_again() {
     until_back(&store).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_went_as_a_whole_is_found_again() {
+    let cluster = Cluster::start();
+    let settings = settings(Topology::Cluster, cluster.nodes().iter().map(Server::port));
+    let quick = Duration::from_millis(500);
+    let store = open(&Settings { connect_timeout: quick, response_timeout: quick, ..settings });
+    // Each verb has keys of one slot, and all slots are served again once the nodes have found one another.
+    let until_served = async || {
+        for id in 0..30 {
+            let key = key(&format!("{id}"));
+            eventually("a slot is served", || async { store.begin_flight(&key, &ticket(id), LONG).await.ok() }).await;
+        }
+    };
+    until_served().await;
+    cluster.nodes().iter().for_each(Server::pause);
+    all_verbs_are_refused(&store).await;
+    cluster.nodes().iter().for_each(Server::resume);
+    until_served().await;
+    cluster.nodes().iter().for_each(Server::kill);
+    all_verbs_are_refused(&store).await;
+    cluster.nodes().iter().for_each(Server::restart);
+    until_served().await;
+    until_back(&store).await;
+}
+
 /// A certificate of its own for this machine, and its key.
 fn certificate(directory: &Path) -> [String; 2] {
     let [certificate, key] =
