@@ -27,7 +27,7 @@ use self::effective::Effective;
 use self::layers::Layers;
 use self::problem::{Problem, Problems};
 use self::shape::Report;
-use self::tables::{Charge, Keys, Log, Pin, Reconcile, Sandbox, Server, Tables};
+use self::tables::{Charge, Keys, Log, Pin, Reconcile, Sandbox, Server, Tables, Webhooks};
 use crate::domain::api_key::PartnerKeys;
 use crate::domain::directory::Directory;
 use crate::domain::ids::CspId;
@@ -94,6 +94,8 @@ pub struct Config {
     pub reconcile: Reconcile,
     /// Keys of the gateway itself.
     pub keys: Keys,
+    /// How events are carried.
+    pub webhooks: Webhooks,
     /// The built-in sandbox.
     pub sandbox: Sandbox,
     /// All partners and CSPs.
@@ -133,7 +135,7 @@ impl Config {
         let Some(built) = built.filter(|_| problems.is_empty()) else {
             return Err(Problems(problems));
         };
-        let Tables { server, log, pin, charge, reconcile, keys, sandbox, csp: _, partner: _ } = tables;
+        let Tables { server, log, pin, charge, reconcile, keys, webhooks, sandbox, csp: _, partner: _ } = tables;
         Ok(Self {
             server,
             log,
@@ -141,6 +143,7 @@ impl Config {
             charge,
             reconcile,
             keys,
+            webhooks,
             sandbox,
             directory: built.directory,
             partner_keys: built.keys,

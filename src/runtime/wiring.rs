@@ -10,6 +10,9 @@ use std::sync::Arc;
 
 use ::http::HeaderValue;
 use jiff::tz::TimeZone;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use tokio_util::task::TaskTracker;
 
 use super::config::directory::{ApiKey, HttpTable, Speaks};
@@ -62,6 +65,9 @@ pub enum WiringError {
     /// The courier.
     #[error("events cannot be sent")]
     Courier(#[from] rustls::Error),
+    /// The certificates that the courier is to trust.
+    #[error("webhooks.ca_file: {path} cannot be used: {1}", path = .0.display())]
+    EventAuthorities(PathBuf, String),
     /// A CSP that is spoken to over HTTP.
     #[error("the CSP {0} cannot be spoken to")]
     HttpCsp(CspId, #[source] http::SettingsError),
@@ -122,7 +128,7 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
         csps: csps.all,
         outbox: Arc::<SqliteLedger>::clone(&ledger),
         ledger,
-        courier: Arc::new(HttpCourier::new(Arc::new(SystemClock::new()))?),
+        courier: Arc::new(HttpCourier::new(Arc::new(SystemClock::new()), event_authorities(config)?)?),
         posts: Posts::of(&config.directory),
         ephemeral: Arc::new(MemoryEphemeral::new(ephemeral::Bounds::default())),
         clock,
@@ -196,6 +202,21 @@ pub fn scripted_csp(
     let opened = ScriptedCsp::open(bill, settings);
     let scripted = Arc::new(opened.map_err(|error| WiringError::Csp(CspId::new(SANDBOX_CSP), error))?);
     Ok(ScriptedOperator { csp: Arc::<ScriptedCsp>::clone(&scripted), back: scripted, clock })
+}
+
+/// Whom the courier trusts: the public authorities, and those that the configuration names.
+fn event_authorities(config: &Config) -> Result<RootCertStore, WiringError> {
+    let mut authorities = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let Some(path) = &config.webhooks.ca_file else { return Ok(authorities) };
+    let unusable = |why: String| WiringError::EventAuthorities(path.clone(), why);
+    let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    let mut added = 0_usize;
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
+        authorities.add(certificate).map_err(|error| unusable(error.to_string()))?;
+        added = added.saturating_add(1);
+    }
+    if added == 0 { Err(unusable("there is no certificate in it".to_owned())) } else { Ok(authorities) }
 }
 
 /// The CSPs built so far.

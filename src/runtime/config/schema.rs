@@ -108,6 +108,7 @@ pub const KEYS: &[Key] = &[
     key("reconcile.poll_ms", whole(10, 60_000, "milliseconds")),
     key("reconcile.batch_max", whole(1, 10_000, "transactions")),
     key("keys.master_key_file", PATH),
+    key("webhooks.ca_file", PATH),
     key("sandbox.enabled", Allowed::Switch),
     key("csp.*.adapter", Allowed::Word(&["sandbox", "http"])),
     key("csp.*.url", text(2048)),

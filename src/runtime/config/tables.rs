@@ -27,6 +27,8 @@ pub struct Tables {
     pub reconcile: Reconcile,
     /// `[keys]`
     pub keys: Keys,
+    /// `[webhooks]`
+    pub webhooks: Webhooks,
     /// `[sandbox]`
     pub sandbox: Sandbox,
     /// `[csp.<id>]`
@@ -173,6 +175,14 @@ impl Default for Reconcile {
 pub struct Keys {
     /// File of the permanent key from which references, account ids and PIN digests are made. `None`: in `data_dir`.
     pub master_key_file: Option<PathBuf>,
+}
+
+/// How events are carried to partners, whoever they are.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Webhooks {
+    /// File of certificates that are trusted beside the public authorities'.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// The built-in sandbox.
