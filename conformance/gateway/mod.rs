@@ -14,6 +14,7 @@ mod pins;
 mod lists;
 mod bad_input;
 mod isolation;
+mod sick_csps;
 mod currencies;
 pub mod grpc;
 mod watch;

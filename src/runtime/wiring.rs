@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::http::HeaderValue;
 use jiff::tz::TimeZone;
@@ -16,15 +17,18 @@ use rustls::pki_types::pem::PemObject as _;
 use tokio_util::task::TaskTracker;
 
 use super::config::directory::{ApiKey, HttpTable, Speaks};
+use super::config::tables::GuardTable;
 use super::config::{Config, SANDBOX_CSP};
 use crate::adapters::clock::{ClockFileError, ManualClock, MovableSystemClock, SystemClock};
 use crate::adapters::courier::http::HttpCourier;
+use crate::adapters::csp::guarded::{self, Guarded};
 use crate::adapters::csp::http::{self, HttpCsp};
 use crate::adapters::csp::sandbox::{BillError, Sandbox as ScriptedCsp, Settings};
 use crate::adapters::ephemeral::{self, MemoryEphemeral};
 use crate::adapters::ledger::sqlite::{LEDGER_FILE, LedgerFile, OpenError as LedgerError, SqliteLedger};
 use crate::adapters::secrets::{SecretsError, SystemSecrets};
 use crate::domain::Time;
+use crate::domain::breaker::Rule;
 use crate::domain::directory::CspProfile;
 use crate::domain::ids::{CspId, InstanceId};
 use crate::domain::money::Currency;
@@ -118,9 +122,9 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
         None => Arc::new(SystemClock::new()),
     };
     let mut csps = Csps::default();
-    for (id, adapter) in &config.adapters {
+    for (id, adapter, guard) in &config.adapters {
         let profile = config.directory.csp(id).ok_or_else(|| WiringError::NoProfile(id.clone()))?;
-        csp(&mut csps, adapter, profile, data_dir, &clock)?;
+        csp(&mut csps, adapter, guard, profile, data_dir, &clock)?;
     }
     let instance = InstanceId::new(secrets.fresh_correlation_id().as_str());
     let gateway = Arc::new(Gateway {
@@ -230,6 +234,7 @@ struct Csps {
 fn csp(
     csps: &mut Csps,
     adapter: &Speaks,
+    guard: &GuardTable,
     profile: &CspProfile,
     data_dir: &Path,
     clock: &Arc<dyn Clock>,
@@ -242,16 +247,36 @@ fn csp(
             let scripted =
                 ScriptedCsp::open(&file, settings).map_err(|error| WiringError::Csp(profile.id.clone(), error))?;
             let scripted = Arc::new(scripted);
-            csps.all.insert(profile.id.clone(), Arc::<ScriptedCsp>::clone(&scripted));
+            csps.all.insert(profile.id.clone(), guarded(profile, Arc::<ScriptedCsp>::clone(&scripted), guard));
             csps.scripted.insert(profile.id.clone(), scripted);
         }
         Speaks::Http(table) => {
             let settings = http_settings(&profile.id, table)?;
             let http = HttpCsp::new(settings).map_err(|error| WiringError::HttpCsp(profile.id.clone(), error))?;
-            csps.all.insert(profile.id.clone(), Arc::new(http));
+            csps.all.insert(profile.id.clone(), guarded(profile, Arc::new(http), guard));
         }
     }
     Ok(())
+}
+
+/// Puts an operator behind its bounds.
+fn guarded(profile: &CspProfile, csp: Arc<dyn Csp>, table: &GuardTable) -> Arc<dyn Csp> {
+    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let rule = Rule {
+        window_ms: table.window_ms,
+        calls_min: table.calls_min,
+        failure_percent: table.failure_percent,
+        open_ms: table.open_ms,
+        probes: table.probes,
+    };
+    let settings = guarded::Settings {
+        calls_max: count(table.calls_max),
+        inquiries_max: count(table.inquiries_max),
+        queue_max: count(table.queue_max),
+        queue_wait: Duration::from_millis(u64::from(table.queue_wait_ms)),
+        breaker: table.breaker.then_some(rule),
+    };
+    Arc::new(Guarded::new(&profile.id, csp, settings))
 }
 
 /// Reads the files that the settings of an HTTP adapter name.
