@@ -29,7 +29,7 @@ use self::layers::Layers;
 use self::problem::{Problem, Problems};
 use self::redis::{Ephemeral, Redis};
 use self::shape::Report;
-use self::tables::{Charge, Keys, Log, Pin, Reconcile, Sandbox, Server, Tables};
+use self::tables::{Charge, GuardTable, Keys, Log, Pin, Reconcile, Sandbox, Server, Tables, Webhooks};
 use crate::domain::api_key::PartnerKeys;
 use crate::domain::directory::Directory;
 use crate::domain::ids::CspId;
@@ -100,14 +100,16 @@ pub struct Config {
     pub ephemeral: Ephemeral,
     /// How Redis is reached.
     pub redis: Redis,
+    /// How events are carried.
+    pub webhooks: Webhooks,
     /// The built-in sandbox.
     pub sandbox: Sandbox,
     /// All partners and CSPs.
     pub directory: Directory,
     /// Whose key is whose.
     pub partner_keys: PartnerKeys,
-    /// How each CSP is spoken to.
-    pub adapters: Vec<(CspId, Speaks)>,
+    /// How each CSP is spoken to, and the bounds around it.
+    pub adapters: Vec<(CspId, Speaks, GuardTable)>,
     /// All of it as the start log shows it.
     pub effective: Effective,
 }
@@ -139,8 +141,20 @@ impl Config {
         let Some(built) = built.filter(|_| problems.is_empty()) else {
             return Err(Problems(problems));
         };
-        let Tables { server, log, pin, charge, reconcile, keys, ephemeral, redis, sandbox, csp: _, partner: _ } =
-            tables;
+        let Tables {
+            server,
+            log,
+            pin,
+            charge,
+            reconcile,
+            keys,
+            ephemeral,
+            redis,
+            webhooks,
+            sandbox,
+            csp: _,
+            partner: _,
+        } = tables;
         Ok(Self {
             server,
             log,
@@ -150,6 +164,7 @@ impl Config {
             keys,
             ephemeral,
             redis,
+            webhooks,
             sandbox,
             directory: built.directory,
             partner_keys: built.keys,
