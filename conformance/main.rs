@@ -17,5 +17,6 @@ mod gateway;
 mod operator;
 mod crash;
 mod certify;
+mod servers;
 mod ports;
 mod simulation;

@@ -10,6 +10,7 @@ pub mod problem;
 pub mod schema;
 pub mod tables;
 pub mod directory;
+pub mod redis;
 mod layers;
 mod relations;
 mod sandbox;
@@ -26,6 +27,7 @@ use self::directory::Speaks;
 use self::effective::Effective;
 use self::layers::Layers;
 use self::problem::{Problem, Problems};
+use self::redis::{Ephemeral, Redis};
 use self::shape::Report;
 use self::tables::{Charge, GuardTable, Keys, Log, Pin, Reconcile, Sandbox, Server, Tables, Webhooks};
 use crate::domain::api_key::PartnerKeys;
@@ -96,6 +98,10 @@ pub struct Config {
     pub keys: Keys,
     /// How events are carried.
     pub webhooks: Webhooks,
+    /// Where short-lived state is kept.
+    pub ephemeral: Ephemeral,
+    /// How Redis is reached.
+    pub redis: Redis,
     /// The built-in sandbox.
     pub sandbox: Sandbox,
     /// All partners and CSPs.
@@ -135,7 +141,21 @@ impl Config {
         let Some(built) = built.filter(|_| problems.is_empty()) else {
             return Err(Problems(problems));
         };
-        let Tables { server, log, pin, charge, reconcile, keys, webhooks, sandbox, csp: _, partner: _ } = tables;
+        let Tables {
+            server,
+            log,
+            pin,
+            charge,
+            reconcile,
+            keys,
+            ephemeral,
+            redis,
+            webhooks,
+            sandbox,
+            csp: _,
+            partner: _,
+        } = tables;
+
         Ok(Self {
             server,
             log,
@@ -144,6 +164,8 @@ impl Config {
             reconcile,
             keys,
             webhooks,
+            ephemeral,
+            redis,
             sandbox,
             directory: built.directory,
             partner_keys: built.keys,

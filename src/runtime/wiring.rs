@@ -3,10 +3,13 @@
 //! Invariant: what a configuration names is built here or the start stops with what is wrong; no flow and no face knows
 //! which store or operator it speaks to. A new operator is a folder of `adapters/csp` and an arm of `csp` below.
 
+mod ephemeral;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use ::http::HeaderValue;
@@ -24,7 +27,6 @@ use crate::adapters::courier::http::HttpCourier;
 use crate::adapters::csp::guarded::{self, Guarded};
 use crate::adapters::csp::http::{self, HttpCsp};
 use crate::adapters::csp::sandbox::{BillError, Sandbox as ScriptedCsp, Settings};
-use crate::adapters::ephemeral::{self, MemoryEphemeral};
 use crate::adapters::ledger::sqlite::{LEDGER_FILE, LedgerFile, OpenError as LedgerError, SqliteLedger};
 use crate::adapters::secrets::{SecretsError, SystemSecrets};
 use crate::domain::Time;
@@ -42,6 +44,8 @@ use crate::ports::inspection::LedgerInspection;
 use crate::ports::oversight::Oversight;
 use crate::ports::sandbox::SandboxCsp;
 use crate::ports::secrets::Secrets;
+
+pub use self::ephemeral::EphemeralError;
 
 /// The file of the permanent key, where the configuration names no other.
 const MASTER_KEY_FILE: &str = "master.key";
@@ -66,6 +70,9 @@ pub enum WiringError {
     /// A CSP.
     #[error("the CSP {0} cannot be opened")]
     Csp(CspId, #[source] BillError),
+    /// Short-lived state.
+    #[error(transparent)]
+    Ephemeral(#[from] EphemeralError),
     /// The courier.
     #[error("events cannot be sent")]
     Courier(#[from] rustls::Error),
@@ -105,13 +112,14 @@ pub struct Wired {
     pub sandbox: Option<Arc<Sandbox>>,
 }
 
-/// Builds everything that the configuration names, in a data directory that exists.
+/// Builds everything that the configuration names, in a data directory that exists. Called where a runtime runs, since
+/// stores keep connections.
 pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
     // First, since its lock says that no other gateway works in this directory.
     let ledger = Arc::new(SqliteLedger::open(data_dir)?);
     let oversight: Arc<dyn Oversight> = Arc::<SqliteLedger>::clone(&ledger);
     let key_file: PathBuf = config.keys.master_key_file.clone().unwrap_or_else(|| data_dir.join(MASTER_KEY_FILE));
-    let secrets = Arc::new(SystemSecrets::open(&key_file)?);
+    let secrets: Arc<dyn Secrets> = Arc::new(SystemSecrets::open(&key_file)?);
     let movable = if config.sandbox.enabled {
         Some(Arc::new(MovableSystemClock::open(&data_dir.join(CLOCK_FILE))?))
     } else {
@@ -134,10 +142,11 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
         ledger,
         courier: Arc::new(HttpCourier::new(Arc::new(SystemClock::new()), event_authorities(config)?)?),
         posts: Posts::of(&config.directory),
-        ephemeral: Arc::new(MemoryEphemeral::new(ephemeral::Bounds::default())),
+        ephemeral: ephemeral::ephemeral(config, &secrets)?,
         clock,
         secrets,
         instance,
+        flights_asked: AtomicU64::new(0),
         bounds: Bounds {
             pin_ttl_s: config.pin.ttl_s,
             pin_tries_max: config.pin.tries_max,

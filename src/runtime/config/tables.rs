@@ -11,6 +11,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::redis::{Ephemeral, Redis};
+
 /// The whole configuration as written.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -29,6 +31,10 @@ pub struct Tables {
     pub keys: Keys,
     /// `[webhooks]`
     pub webhooks: Webhooks,
+    /// `[ephemeral]`
+    pub ephemeral: Ephemeral,
+    /// `[redis]`
+    pub redis: Redis,
     /// `[sandbox]`
     pub sandbox: Sandbox,
     /// `[csp.<id>]`
