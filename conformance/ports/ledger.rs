@@ -67,6 +67,7 @@ mod records;
 mod released;
 mod samples;
 mod sqlite;
+mod postgres;
 
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 //! Invariant: what was answered is durable (write-ahead log, synchronous=FULL), uniqueness is a constraint of the file,
 //! and one process at a time has the data directory. One thread writes and commits in groups; a few read. Reading
 //! order: `schema`, `statements`, `batch`, `writer`, `readers`. What people ask of the file, a gateway running or
-//! not, is in `inspect`, `verify` and `soundness`.
+//! not, is in `inspect` and `verify`.
 
 mod batch;
 mod error;
@@ -16,7 +16,6 @@ mod schema;
 mod backup;
 mod inspect;
 mod verify;
-mod soundness;
 mod statements;
 mod writer;
 
