@@ -10,6 +10,7 @@ pub mod problem;
 pub mod schema;
 pub mod tables;
 pub mod directory;
+pub mod postgres;
 mod layers;
 mod relations;
 mod sandbox;
@@ -25,6 +26,7 @@ use figment::value::{Dict, Value};
 use self::directory::Speaks;
 use self::effective::Effective;
 use self::layers::Layers;
+use self::postgres::{Ledger, Postgres};
 use self::problem::{Problem, Problems};
 use self::shape::Report;
 use self::tables::{Charge, Keys, Log, Pin, Reconcile, Sandbox, Server, Tables};
@@ -94,6 +96,10 @@ pub struct Config {
     pub reconcile: Reconcile,
     /// Keys of the gateway itself.
     pub keys: Keys,
+    /// Where the ledger is.
+    pub ledger: Ledger,
+    /// How PostgreSQL is reached.
+    pub postgres: Postgres,
     /// The built-in sandbox.
     pub sandbox: Sandbox,
     /// All partners and CSPs.
@@ -133,7 +139,8 @@ impl Config {
         let Some(built) = built.filter(|_| problems.is_empty()) else {
             return Err(Problems(problems));
         };
-        let Tables { server, log, pin, charge, reconcile, keys, sandbox, csp: _, partner: _ } = tables;
+        let Tables { server, log, pin, charge, reconcile, keys, ledger, postgres, sandbox, csp: _, partner: _ } =
+            tables;
         Ok(Self {
             server,
             log,
@@ -141,6 +148,8 @@ impl Config {
             charge,
             reconcile,
             keys,
+            ledger,
+            postgres,
             sandbox,
             directory: built.directory,
             partner_keys: built.keys,

@@ -96,9 +96,12 @@ pub fn run(config: &Config, told: impl FnOnce(&Listening)) -> Result<(), LifeErr
     telemetry::logs(&config.log.filter, format)?;
     let metrics = telemetry::metrics()?;
     let data_dir = DataDir::of(config)?;
-    // Stores open before the runtime starts: they block, and nothing else could be done meanwhile.
-    let wired = wiring::wire(config, &data_dir.path)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // Stores open outside of it, since they block, but know it: connections are kept by tasks.
+    let wired = {
+        let _entered = runtime.enter();
+        wiring::wire(config, &data_dir.path)?
+    };
     let ended = runtime.block_on(live(config, wired, metrics, &data_dir, told));
     // Threads that still block after the drain keep nothing alive.
     runtime.shutdown_timeout(Duration::from_secs(1));

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::postgres::{Ledger, Postgres};
+
 /// The whole configuration as written.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -27,6 +29,10 @@ pub struct Tables {
     pub reconcile: Reconcile,
     /// `[keys]`
     pub keys: Keys,
+    /// `[ledger]`
+    pub ledger: Ledger,
+    /// `[postgres]`
+    pub postgres: Postgres,
     /// `[sandbox]`
     pub sandbox: Sandbox,
     /// `[csp.<id>]`

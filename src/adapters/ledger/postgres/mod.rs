@@ -8,6 +8,8 @@
 mod batch;
 mod connect;
 mod error;
+mod inspect;
+mod verify;
 mod oversight;
 mod outbox;
 mod plan;
@@ -26,6 +28,7 @@ use self::connect::{Connection, Connector};
 pub use self::connect::{Settings, Tls};
 pub use self::error::OpenError;
 use self::error::Trouble;
+pub use self::inspect::LedgerDatabase;
 use self::pool::Pool;
 use self::schema::SchemaState;
 pub use self::writer::Figures;

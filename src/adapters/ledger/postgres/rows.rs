@@ -105,6 +105,10 @@ impl<'row> Fields<'row> {
         self.read(|number: i64| T::try_from(number).ok())
     }
 
+    pub(super) fn number_or_null(&mut self) -> Result<Option<i64>, Trouble> {
+        self.read(Some)
+    }
+
     /// A small integer that fits its type.
     pub(super) fn small_number<T: TryFrom<i32>>(&mut self) -> Result<T, Trouble> {
         self.read(|number: i32| T::try_from(number).ok())
