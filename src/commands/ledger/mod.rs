@@ -45,7 +45,7 @@ pub struct Place {
     /// A ledger's file, a backup say.
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// The gateway's configuration, as serve reads it: the ledger that it names, in PostgreSQL too.
+    /// The gateway's configuration: the ledger that it names, in PostgreSQL too.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }

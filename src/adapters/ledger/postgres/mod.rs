@@ -71,6 +71,12 @@ impl PostgresLedger {
     pub fn figures(&self) -> Figures {
         self.writers.figures()
     }
+
+    /// Units of work that wait to be written.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.writers.waiting()
+    }
 }
 
 /// Brings a database to the schema of this release; answers what it was, and is.

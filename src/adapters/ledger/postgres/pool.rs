@@ -63,7 +63,9 @@ impl Pool {
                 Ok(rows) => return Ok(rows),
                 Err(trouble) => trouble,
             };
-            let again = trouble.is_undone() || (does == Does::Read && matches!(trouble, Trouble::Connection(_)));
+            // A server that is silent is not asked again; one that has closed the connection is, over another.
+            let is_silent = matches!(trouble, Trouble::Slow(_));
+            let again = trouble.is_undone() || (does == Does::Read && trouble.ends_the_connection() && !is_silent);
             if !again || tries >= TRIES_MAX {
                 return Err(trouble);
             }

@@ -119,6 +119,10 @@ impl Writers {
         }
     }
 
+    pub(super) fn waiting(&self) -> usize {
+        self.queues.iter().map(|queue| queue.max_capacity().saturating_sub(queue.capacity())).sum()
+    }
+
     fn send(&self, place: usize, job: Job) -> Result<(), Trouble> {
         let queue = self.queues.get(place).ok_or(Trouble::Stopped)?;
         queue.try_send(job).map_err(|error| match error {
