@@ -20,6 +20,6 @@ mod watch;
 mod life;
 mod ledger_commands;
 mod ledger_damage;
-mod endpoint;
+pub mod endpoint;
 mod events;
 mod dead_letters;

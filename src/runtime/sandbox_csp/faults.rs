@@ -14,11 +14,11 @@ use http_body_util::{BodyExt as _, StreamBody};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::orders::{Order, SILENCE};
+use super::orders::{self, Order, SILENCE};
 use super::routes::{Body, Closed, Operator, Reply, Silent, full, invalid, respond};
 use crate::domain::address::{Address, Msisdn};
 use crate::domain::ids::{AccountRef, CorrelationId};
-use crate::ports::csp::{CallContext, Identifier};
+use crate::ports::csp::Identifier;
 
 /// Orders for faults that are kept.
 const ORDERS_MAX: usize = 1000;
@@ -155,6 +155,7 @@ impl Kept {
             Order::Charge(order) => ("charge", Some(order.reference)),
             Order::Refund(order) => ("refund", Some(order.reference)),
             Order::Inquire(reference) => ("inquire", Some(*reference)),
+            Order::Void(reference) => ("void", Some(*reference)),
             Order::Notify(..) => ("notify", None),
         };
         let reference = reference.map(|reference| reference.to_string());
@@ -167,7 +168,7 @@ impl Kept {
             Order::Account(Identifier::Account(name), _) => is_account(name),
             Order::Charge(order) => is_account(&order.account),
             Order::Refund(order) => is_account(&order.account),
-            Order::Account(Identifier::Address(Address::Email(_)), _) | Order::Inquire(_) => false,
+            Order::Account(Identifier::Address(Address::Email(_)), _) | Order::Inquire(_) | Order::Void(_) => false,
         };
         self.wanted.verb.as_deref().is_none_or(|wanted| wanted == verb)
             && (self.wanted.reference.is_none() || self.wanted.reference == reference)
@@ -216,7 +217,7 @@ async fn order(operator: &Operator, body: &[u8]) -> Option<Reply> {
 
 async fn account_of(operator: &Operator, address: &str) -> Option<AccountRef> {
     let who = Identifier::Address(Address::Msisdn(Msisdn::new(address)));
-    let call = CallContext { correlation: CorrelationId::parse("faults")?, budget: SILENCE };
+    let call = orders::call(CorrelationId::parse("faults")?);
     Some(operator.csp().account(&who, None, &call).await.ok()??.reference)
 }
 

@@ -14,8 +14,9 @@ use crate::domain::account::{Account, Eligibility, Standing};
 use crate::domain::address::{Address, Email, Msisdn};
 use crate::domain::ids::{AccountRef, ChargeCode, CorrelationId, Reference};
 use crate::domain::money::{Currency, Money};
+use crate::domain::trace::Trace;
 use crate::domain::transaction::settle::Receipt;
-use crate::ports::csp::{CallContext, ChargeOrder, CspError, Identifier, Inquiry, RefundOrder, Sms, SmsText};
+use crate::ports::csp::{CallContext, ChargeOrder, CspError, Identifier, Inquiry, RefundOrder, Sms, SmsText, Voiding};
 
 /// How long a request is held that is scripted to have no answer, before its connection is closed.
 pub(super) const SILENCE: Duration = Duration::from_secs(30);
@@ -31,6 +32,8 @@ pub(super) enum Order {
     Refund(RefundOrder),
     /// GET /transaction/{transactionId}
     Inquire(Reference),
+    /// POST /transaction/{transactionId}/void
+    Void(Reference),
     /// POST /notification
     Notify(Msisdn, Sms),
 }
@@ -104,6 +107,11 @@ impl Order {
         Reference::parse(id).map(Self::Inquire)
     }
 
+    /// Reads POST /transaction/{transactionId}/void.
+    pub(super) fn void(id: &str) -> Option<Self> {
+        Reference::parse(id).map(Self::Void)
+    }
+
     /// Reads POST /notification.
     pub(super) fn notification(body: &[u8]) -> Option<Self> {
         let body: NotificationBody = serde_json::from_slice(body).ok()?;
@@ -113,7 +121,7 @@ impl Order {
 
     /// Has it done.
     pub(super) async fn done_by(&self, operator: &Operator, correlation: CorrelationId) -> Result<Reply, Silent> {
-        let call = CallContext { correlation, budget: SILENCE };
+        let call = call(correlation);
         let csp = operator.csp();
         let done = match self {
             Self::Account(who, product) => {
@@ -122,14 +130,15 @@ impl Order {
             Self::Charge(order) => csp.charge(order, &call).await.map(|receipt| booked(&receipt, None)),
             Self::Refund(order) => csp.refund(order, &call).await.map(|receipt| booked(&receipt, Some(order.charge))),
             Self::Inquire(reference) => match csp.inquire(reference, &call).await {
-                Ok(Inquiry::Booked(receipt)) => {
-                    let line = operator.back().line(reference).await.map_err(|_| Silent)?.ok_or(Silent)?;
-                    Ok(booked(&receipt, line.charge))
-                }
-                Ok(Inquiry::Refused { code }) => {
-                    Ok(Reply::ok(json!({ "transactionId": reference.to_string(), "status": "refused", "code": code })))
-                }
+                Ok(Inquiry::Booked(receipt)) => Ok(booked_before(&receipt, operator).await?),
+                Ok(Inquiry::Refused { code }) => Ok(refused_before(*reference, &code)),
                 Ok(Inquiry::NotKnown) => Ok(Reply::refusal(StatusCode::NOT_FOUND, "unknown-transaction")),
+                Err(error) => Err(error),
+            },
+            Self::Void(reference) => match csp.void(reference, &call).await {
+                Ok(Voiding::Void) => Ok(Reply::ok(json!({ "transactionId": reference.to_string(), "status": "void" }))),
+                Ok(Voiding::Booked(receipt)) => Ok(booked_before(&receipt, operator).await?),
+                Ok(Voiding::Refused { code }) => Ok(refused_before(*reference, &code)),
                 Err(error) => Err(error),
             },
             Self::Notify(number, message) => {
@@ -143,6 +152,21 @@ impl Order {
             CspError::Unknown(_) => Err(Silent),
         })
     }
+}
+
+/// What goes with a call to the scripted operator.
+pub(super) fn call(correlation: CorrelationId) -> CallContext {
+    CallContext { trace: Trace::begun_by(&correlation), correlation, budget: SILENCE }
+}
+
+/// A booking of an earlier request, which the bill knows better.
+async fn booked_before(receipt: &Receipt, operator: &Operator) -> Result<Reply, Silent> {
+    let line = operator.back().line(&receipt.reference).await.map_err(|_| Silent)?.ok_or(Silent)?;
+    Ok(booked(receipt, line.charge))
+}
+
+fn refused_before(reference: Reference, code: &str) -> Reply {
+    Reply::ok(json!({ "transactionId": reference.to_string(), "status": "refused", "code": code }))
 }
 
 fn unknown() -> Reply {
@@ -181,7 +205,7 @@ fn booked(receipt: &Receipt, charge: Option<Reference>) -> Reply {
 fn status_of(code: &str) -> StatusCode {
     match code {
         "unknown-account" => StatusCode::NOT_FOUND,
-        "reference-reused" => StatusCode::CONFLICT,
+        "reference-reused" | "reference-void" => StatusCode::CONFLICT,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }

@@ -131,6 +131,9 @@ pub(super) async fn answer(operator: Arc<Operator>, request: Request<Incoming>) 
         (&Method::POST, "/account/validate") => Order::account(&body),
         (&Method::POST, "/transaction") => Order::transaction(&body),
         (&Method::POST, "/notification") => Order::notification(&body),
+        (&Method::POST, path) if path.starts_with("/transaction/") && path.ends_with("/void") => {
+            path.strip_prefix("/transaction/").and_then(|rest| rest.strip_suffix("/void")).and_then(Order::void)
+        }
         (&Method::GET, path) if path.starts_with("/transaction/") => {
             path.strip_prefix("/transaction/").and_then(Order::inquiry)
         }
