@@ -85,7 +85,10 @@ async fn success(ledger: &PostgresLedger, id: &str) -> Transaction {
 }
 
 /// Commits on tasks of their own.
-fn committed(ledger: &Arc<PostgresLedger>, units: Vec<UnitOfWork>) -> Vec<JoinHandle<Result<Commit, LedgerUnavailable>>> {
+fn committed(
+    ledger: &Arc<PostgresLedger>,
+    units: Vec<UnitOfWork>,
+) -> Vec<JoinHandle<Result<Commit, LedgerUnavailable>>> {
     let commit = |unit| {
         let ledger = Arc::clone(ledger);
         tokio::spawn(async move { ledger.commit(unit).await })

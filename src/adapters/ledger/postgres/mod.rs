@@ -125,6 +125,10 @@ impl Ledger for PostgresLedger {
         Ok(reads::recall(&self.records, key).await?)
     }
 
+    async fn recall_all(&self, keys: &[TransactionKey]) -> Result<Vec<Transaction>, LedgerUnavailable> {
+        Ok(reads::recall_all(&self.lists, keys).await?)
+    }
+
     async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, LedgerUnavailable> {
         Ok(reads::list(&self.lists, query).await?)
     }

@@ -24,6 +24,19 @@ pub(super) async fn recall(pool: &Pool, key: &TransactionKey) -> Result<Option<T
     rows.first().map(|row| rows::transaction(&mut Fields::of(row))).transpose()
 }
 
+/// The records under several keys, in one question.
+pub(super) async fn recall_all(pool: &Pool, keys: &[TransactionKey]) -> Result<Vec<Transaction>, Trouble> {
+    let text = format!(
+        "SELECT {TRANSACTION} FROM unnest($1::text[], $2::text[], $3::text[]) AS k (partner, kind, ext_id) \
+         JOIN transactions AS t ON t.partner = k.partner AND t.kind = k.kind AND t.ext_id = k.ext_id"
+    );
+    let partners: Vec<_> = keys.iter().map(|key| stored(key.partner.as_str())).collect();
+    let kinds: Vec<&str> = keys.iter().map(|key| key.kind.word()).collect();
+    let ids: Vec<&str> = keys.iter().map(|key| key.ext_transaction_id.as_str()).collect();
+    let rows = pool.query(Does::Read, &text, &[&partners, &kinds, &ids]).await?;
+    rows.iter().map(|row| rows::transaction(&mut Fields::of(row))).collect()
+}
+
 /// Records whose time has come, oldest due first.
 pub(super) async fn due(pool: &Pool, now: Time, rows_max: u32) -> Result<Vec<Transaction>, Trouble> {
     let text = format!(

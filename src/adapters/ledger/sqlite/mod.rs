@@ -121,6 +121,15 @@ impl Ledger for SqliteLedger {
         self.readers.records.read(move |connection| statements::recall(connection, &key)).await
     }
 
+    async fn recall_all(&self, keys: &[TransactionKey]) -> Result<Vec<Transaction>, LedgerUnavailable> {
+        let keys = keys.to_vec();
+        let recall = move |connection: &Connection| {
+            let found: Result<Vec<_>, _> = keys.iter().map(|key| statements::recall(connection, key)).collect();
+            Ok(found?.into_iter().flatten().collect())
+        };
+        self.readers.lists.read(recall).await
+    }
+
     async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, LedgerUnavailable> {
         let query = query.clone();
         self.readers.lists.read(move |connection| statements::list(connection, &query)).await
