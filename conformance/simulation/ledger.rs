@@ -175,6 +175,11 @@ impl Ledger for LedgerPort {
         Ok(record)
     }
 
+    async fn recall_all(&self, keys: &[TransactionKey]) -> Result<Vec<Transaction>, LedgerUnavailable> {
+        self.reach().await?;
+        self.archive.store.recall_all(keys).await
+    }
+
     async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, LedgerUnavailable> {
         self.reach().await?;
         self.archive.store.list(query).await

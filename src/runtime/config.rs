@@ -11,6 +11,7 @@ pub mod schema;
 pub mod tables;
 pub mod directory;
 pub mod redis;
+pub mod postgres;
 mod layers;
 mod relations;
 mod sandbox;
@@ -26,6 +27,7 @@ use figment::value::{Dict, Value};
 use self::directory::Speaks;
 use self::effective::Effective;
 use self::layers::Layers;
+use self::postgres::{Ledger, Postgres};
 use self::problem::{Problem, Problems};
 use self::redis::{Ephemeral, Redis};
 use self::shape::Report;
@@ -102,6 +104,10 @@ pub struct Config {
     pub ephemeral: Ephemeral,
     /// How Redis is reached.
     pub redis: Redis,
+    /// Where the ledger is.
+    pub ledger: Ledger,
+    /// How PostgreSQL is reached.
+    pub postgres: Postgres,
     /// The built-in sandbox.
     pub sandbox: Sandbox,
     /// All partners and CSPs.
@@ -150,6 +156,8 @@ impl Config {
             keys,
             ephemeral,
             redis,
+            ledger,
+            postgres,
             webhooks,
             sandbox,
             csp: _,
@@ -166,6 +174,8 @@ impl Config {
             webhooks,
             ephemeral,
             redis,
+            ledger,
+            postgres,
             sandbox,
             directory: built.directory,
             partner_keys: built.keys,

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::postgres::{Ledger, Postgres};
 use super::redis::{Ephemeral, Redis};
 
 /// The whole configuration as written.
@@ -35,6 +36,10 @@ pub struct Tables {
     pub ephemeral: Ephemeral,
     /// `[redis]`
     pub redis: Redis,
+    /// `[ledger]`
+    pub ledger: Ledger,
+    /// `[postgres]`
+    pub postgres: Postgres,
     /// `[sandbox]`
     pub sandbox: Sandbox,
     /// `[csp.<id>]`
