@@ -7,5 +7,6 @@ mod ephemeral;
 mod csp;
 pub mod csp_http;
 mod csp_http_failures;
+mod csp_grpc_failures;
 mod sandbox_bill;
 mod ledger;
