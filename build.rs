@@ -32,6 +32,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".")
         .include_file("pb.rs")
         .compile_fds(descriptors)?;
-    tonic_prost_build::configure().compile_fds(protox::compile([CSP], ["proto"])?)?;
+    let csp = protox::compile([CSP], ["proto"])?;
+    std::fs::write(out.join("csp.binpb"), csp.encode_to_vec())?;
+    tonic_prost_build::configure().compile_fds(csp)?;
     Ok(())
 }

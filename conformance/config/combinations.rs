@@ -65,6 +65,18 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
         "csp.my-csp.prefixes: must be beginnings of numbers: digits, or \"\" for all numbers",
     ),
     (
+        "[csp.my-csp]\namount_max = '10.5'",
+        "csp.my-csp.amount_max: is \"10.5\", must be an amount above 0 with at most the decimals of JPY, like 1500.00",
+    ),
+    (
+        "[csp.my-csp]\namount_max = '0'",
+        "csp.my-csp.amount_max: is \"0\", must be an amount above 0 with at most the decimals of JPY, like 1500.00",
+    ),
+    (
+        "[csp.my-csp]\ntime_zone = 'Mexico'",
+        "csp.my-csp.time_zone: is \"Mexico\", must be a time zone that this machine knows, like America/Mexico_City",
+    ),
+    (
         "[csp.my-csp.test_numbers]\npattern = '^5$'",
         "csp.my-csp.test_numbers.sends_max: must be set: most PIN messages to one number in a window",
     ),

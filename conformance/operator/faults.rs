@@ -8,6 +8,7 @@ use onbill::adapters::csp::http::HttpCsp;
 use onbill::domain::address::{Address, Msisdn};
 use onbill::domain::ids::{AccountRef, ChargeCode, CorrelationId, Reference};
 use onbill::domain::money::{Currency, Money};
+use onbill::domain::trace::Trace;
 use onbill::domain::transaction::settle::Receipt;
 use onbill::ports::csp::{CallContext, ChargeOrder, Csp as _, CspError, Identifier, Inquiry};
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ use crate::ports::csp_http::adapter;
 
 fn call(budget_ms: u64) -> CallContext {
     let correlation = CorrelationId::parse("faults").expect("well formed");
-    CallContext { correlation, budget: Duration::from_millis(budget_ms) }
+    CallContext { trace: Trace::begun_by(&correlation), correlation, budget: Duration::from_millis(budget_ms) }
 }
 
 async fn account(csp: &HttpCsp, number: &str) -> AccountRef {

@@ -4,6 +4,7 @@
 //! Invariant: the suite sees the operator as a gateway does, by its port, and checks what came of it on the bill.
 
 mod concurrent;
+mod void;
 
 use std::any::Any;
 use std::path::Path;
@@ -19,6 +20,7 @@ use onbill::domain::account::{Account, Eligibility, PaymentModel, Standing};
 use onbill::domain::address::{Address, Email, Msisdn};
 use onbill::domain::ids::{AccountRef, ChargeCode, CorrelationId, Reference};
 use onbill::domain::money::{Currency, Money};
+use onbill::domain::trace::Trace;
 use onbill::domain::transaction::settle::Receipt;
 use onbill::ports::csp::{CallContext, ChargeOrder, Csp, CspError, Identifier, Inquiry, RefundOrder, Sms, SmsText};
 use onbill::ports::sandbox::{Bill, SandboxCsp};
@@ -28,6 +30,7 @@ use concurrent::{
     concurrent_charges_never_exceed_a_limit, concurrent_refunds_never_exceed_their_charge,
     concurrent_repeats_are_booked_once,
 };
+use void::a_void_reference_is_never_booked_and_a_decided_one_stays;
 
 /// Stamps the suite onto an adapter: its name, how a fresh rig is made, and whether its time is paused.
 macro_rules! suite {
@@ -43,6 +46,7 @@ macro_rules! suite {
             refunds_give_back_at_most_their_charge,
             a_refund_needs_a_charge_of_its_account,
             an_inquiry_tells_booked_refused_and_not_known,
+            a_void_reference_is_never_booked_and_a_decided_one_stays,
             an_account_that_may_not_buy_is_not_billed,
             a_daily_limit_holds_for_a_day_and_refunds_give_it_back,
             a_refund_of_an_earlier_days_charge_leaves_todays_limit,
@@ -161,7 +165,8 @@ impl Rig {
     }
 
     fn call(&self) -> CallContext {
-        CallContext { correlation: CorrelationId::parse("test").expect("well formed"), budget: self.budget }
+        let correlation = CorrelationId::parse("test").expect("well formed");
+        CallContext { trace: Trace::begun_by(&correlation), correlation, budget: self.budget }
     }
 
     async fn find(&self, who: Identifier) -> Option<Account> {

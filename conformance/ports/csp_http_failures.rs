@@ -10,8 +10,9 @@ use http::HeaderValue;
 use onbill::adapters::csp::http::{HttpCsp, Settings};
 use onbill::domain::ids::{AccountRef, ChargeCode, CorrelationId, Reference};
 use onbill::domain::money::Money;
+use onbill::domain::trace::Trace;
 use onbill::domain::transaction::settle::Receipt;
-use onbill::ports::csp::{CallContext, ChargeOrder, Csp, CspError, Identifier, Inquiry, RefundOrder};
+use onbill::ports::csp::{CallContext, ChargeOrder, Csp, CspError, Identifier, Inquiry, RefundOrder, Voiding};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -22,7 +23,8 @@ const BUDGET: Duration = Duration::from_millis(400);
 const REFERENCE: &str = "000000000000000000000000000000ff";
 
 pub(super) fn call() -> CallContext {
-    CallContext { correlation: CorrelationId::parse("test-1").expect("well formed"), budget: BUDGET }
+    let correlation = CorrelationId::parse("test-1").expect("well formed");
+    CallContext { trace: Trace::begun_by(&correlation), correlation, budget: BUDGET }
 }
 
 fn reference() -> Reference {
@@ -294,6 +296,31 @@ async fn only_the_csps_own_word_makes_a_reference_not_known() {
     let server = Server::that(Deed::Writes(answer("200 OK", "application/json", &body))).await;
     let inquired = adapter(&server.authority).inquire(&reference(), &call()).await.expect("an answer");
     assert!(matches!(inquired, Inquiry::Booked(receipt) if receipt.money.minor == 999), "{inquired:?}");
+}
+
+#[tokio::test]
+async fn only_the_csps_own_word_makes_a_reference_void() {
+    let of = |reference: &str, status: &str| {
+        let body = format!(r#"{{"transactionId":"{reference}","status":"{status}","code":"daily-limit"}}"#);
+        answer("200 OK", "application/json", &body)
+    };
+    for (why, text, expected) in [
+        ("void", of(REFERENCE, "void"), "Void"),
+        ("another's", of("000000000000000000000000000000aa", "void"), "unknown"),
+        ("refused before", of(REFERENCE, "refused"), "Refused { code: \"daily-limit\" }"),
+        ("another word", of(REFERENCE, "voided"), "unknown"),
+        ("no content", "HTTP/1.1 204 X\r\n\r\n".to_owned(), "unknown"),
+        ("no such path", answer("404 X", "text/html", "not found"), "unknown"),
+        ("broken", answer("500 X", "application/json", "{}"), "unknown"),
+        ("not applied", answer("503 X", "application/json", r#"{"code":"not-applied"}"#), "not applied"),
+    ] {
+        let server = Server::that(Deed::Writes(text)).await;
+        let voided = adapter(&server.authority).void(&reference(), &call()).await;
+        assert_eq!(verdict(&voided), expected, "{why}");
+    }
+    let server = Server::that(Deed::Writes(booked(REFERENCE, "9.99", "MXN"))).await;
+    let voided = adapter(&server.authority).void(&reference(), &call()).await.expect("an answer");
+    assert!(matches!(voided, Voiding::Booked(receipt) if receipt.money.minor == 999), "{voided:?}");
 }
 
 #[tokio::test]

@@ -62,6 +62,11 @@ fn taking_not_known_for_never_is_found() {
 }
 
 #[test]
+fn a_void_that_is_not_kept_is_found() {
+    assert_found(Mutation::VoidIsForgotten, &["is booked and Failure", "while it was booked"]);
+}
+
+#[test]
 fn sending_again_after_no_answer_is_found() {
     assert_found(Mutation::UnknownIsNotApplied, &["times", "is booked and Released"]);
 }

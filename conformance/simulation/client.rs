@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onbill::domain::ids::PartnerId;
+use onbill::domain::trace::Trace;
 use onbill::domain::transaction::request::Raw;
 use onbill::domain::transaction::{Refusal, Status, Transaction};
 use onbill::flows::flight::Origin;
@@ -159,7 +160,8 @@ pub async fn send(world: &Arc<World>, to: &Incarnation, shot: &Shot) -> Call {
     let gateway = Arc::clone(&to.gateway);
     let partner = gateway.directory.partner(&PartnerId::new(ask.partner)).expect("a partner").clone();
     let deadline = Instant::now() + Duration::from_millis(shot.deadline_ms);
-    let caller = Caller { partner, correlation: gateway.secrets.fresh_correlation_id(), deadline };
+    let correlation = gateway.secrets.fresh_correlation_id();
+    let caller = Caller { partner, trace: Trace::begun_by(&correlation), correlation, deadline };
     let from_ms = world.now_ms();
     let name = &to.place.life.name;
     world.note(&ask.label, format!("asks {name} for {}, within {} ms", ask.amount, shot.deadline_ms));

@@ -17,7 +17,7 @@ use onbill::domain::directory::Recovery;
 use onbill::domain::ids::{AccountRef, ChargeCode, Reference};
 use onbill::domain::money::Money;
 use onbill::domain::transaction::settle::Receipt;
-use onbill::ports::csp::{CallContext, ChargeOrder, Csp, CspError, Identifier, Inquiry, RefundOrder, Sms};
+use onbill::ports::csp::{CallContext, ChargeOrder, Csp, CspError, Identifier, Inquiry, RefundOrder, Sms, Voiding};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
@@ -73,6 +73,7 @@ pub struct Memory {
     /// Keys whose receipts are not for what was sent, and never will be.
     pub misbooked: BTreeSet<String>,
     decided: BTreeMap<Reference, Decision>,
+    void: BTreeSet<Reference>,
     deliveries: BTreeMap<u64, Decision>,
     misnamed: BTreeSet<Reference>,
     spent: BTreeMap<String, i64>,
@@ -135,6 +136,9 @@ impl SimulatedCsp {
     /// An order arrives: it is decided, once for its delivery.
     fn arrive(&self, delivery: u64, order: &Order, fate: Fate) -> Result<Receipt, CspError> {
         let mut memory = self.memory();
+        if memory.void.contains(&order.reference) && self.world.mutation != Mutation::VoidIsForgotten {
+            return Err(CspError::Refused { code: "void".to_owned() });
+        }
         let idempotent = self.world.plan.recovery == Recovery::Resend;
         let earlier = if idempotent { memory.decided.get(&order.reference) } else { memory.deliveries.get(&delivery) };
         let decision = match earlier {
@@ -256,6 +260,30 @@ impl SimulatedCsp {
     }
 }
 
+impl SimulatedCsp {
+    /// Makes a reference void under which nothing has arrived; the answer may be lost, and the question too.
+    async fn make_void(&self, reference: &Reference) -> Result<Voiding, CspError> {
+        let rate = self.world.plan.csp.inquiry_lost;
+        self.world.travel(30).await;
+        if self.world.strikes(rate) {
+            return Err(CspError::NotApplied(cause("nothing was sent")));
+        }
+        let voiding = {
+            let mut memory = self.memory();
+            match memory.decided.get(reference) {
+                Some(Decision::Refused(code)) => Voiding::Refused { code: code.clone() },
+                Some(Decision::Booked(money)) => Voiding::Booked(receipt(&memory, *reference, *money)),
+                None => {
+                    memory.void.insert(*reference);
+                    Voiding::Void
+                }
+            }
+        };
+        self.world.travel(if self.world.strikes(200) { 500 } else { 30 }).await;
+        if self.world.strikes(rate) { Err(CspError::Unknown(cause("no answer"))) } else { Ok(voiding) }
+    }
+}
+
 /// Keeps a caller waiting until it gives up.
 async fn pending_answer(answer: oneshot::Sender<Result<Receipt, CspError>>) {
     let mut answer = answer;
@@ -362,6 +390,19 @@ impl Csp for CspPort {
             receipt.reference = *reference;
         }
         known
+    }
+
+    async fn void(&self, reference: &Reference, _call: &CallContext) -> Result<Voiding, CspError> {
+        self.place.step().await;
+        assert!(self.place.world.plan.voids, "a CSP that makes nothing void must not be asked to");
+        let mut voiding = self.csp.make_void(reference).await;
+        self.place.step().await;
+        if self.place.world.mutation == Mutation::ReceiptsBelieved
+            && let Ok(Voiding::Booked(receipt)) = &mut voiding
+        {
+            receipt.reference = *reference;
+        }
+        voiding
     }
 
     async fn notify(&self, _number: &Msisdn, _message: &Sms, _call: &CallContext) -> Result<(), CspError> {

@@ -12,7 +12,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use onbill::adapters::ledger::memory::MemoryLedger;
 use onbill::adapters::secrets::SeededSecrets;
-use onbill::domain::directory::{CspProfile, Directory, Partner, Pattern, PinSms, Product, SendQuota};
+use onbill::domain::directory::{
+    Ability, Capabilities, CspProfile, Directory, Partner, Pattern, PinSms, Product, SendQuota,
+};
 use onbill::domain::ids::{ChargeCode, CspId, InstanceId, PartnerId, ProductId};
 use onbill::domain::money::Currency;
 use onbill::flows::deliver::Posts;
@@ -168,6 +170,12 @@ fn directory(plan: &Plan, mutation: Mutation) -> Directory {
         call_timeout_ms: CALL_TIMEOUT_MS,
         forget_after_s: Some(forget_after_s),
         recovery: plan.recovery,
+        capabilities: Capabilities {
+            void: if plan.voids { Ability::Able } else { Ability::Unable },
+            ..Capabilities::USUAL
+        },
+        amount_max: None,
+        time_zone: jiff::tz::TimeZone::UTC,
         verdicts: BTreeMap::from([("insufficient-funds".to_owned(), "Insufficient funds".to_owned())]),
         pin_quota: SendQuota { per_partner_max: 3, per_address_max: 10, window_s: 600 },
         test_numbers: None,

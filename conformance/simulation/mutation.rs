@@ -34,6 +34,8 @@ pub enum Mutation {
     ReplayDiffers,
     /// Flights do not exclude one another, and the ledger takes a second intent under the same key.
     NoUniqueness,
+    /// The CSP forgets what it has made void, and books it all the same.
+    VoidIsForgotten,
     /// A refusal is taken for a lost answer's: the CSP's "no" to an inquiry that was never made.
     LostIsRefused,
 }

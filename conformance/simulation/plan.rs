@@ -25,6 +25,8 @@ pub struct Plan {
     pub shared_ephemeral: bool,
     /// How the CSP's outcomes are learnt.
     pub recovery: Recovery,
+    /// Whether the CSP makes references void.
+    pub voids: bool,
     /// What befalls calls to the CSP.
     pub csp: CspRates,
     /// What befalls the ledger.
@@ -104,6 +106,7 @@ impl Plan {
             gateways: if random.chance(400) { 2 } else { 1 },
             shared_ephemeral: random.chance(500),
             recovery: if random.chance(250) { Recovery::Resend } else { Recovery::Inquiry },
+            voids: random.chance(400),
             csp,
             ledger,
             ephemeral_down: rate(300),
@@ -119,6 +122,7 @@ impl Plan {
             gateways: 1,
             shared_ephemeral: false,
             recovery: Recovery::Inquiry,
+            voids: false,
             csp: CspRates::default(),
             ledger: LedgerRates::default(),
             ephemeral_down: 0,

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::directory::{Ability, Capabilities};
 use super::ids::{AccountRef, CspId};
 use super::transaction::Refusal;
 
@@ -98,6 +99,17 @@ pub fn admit(account: Option<Account>, purpose: Purpose) -> Result<Account, Refu
     Ok(account)
 }
 
+/// Lets an account through by how it pays, or says that it may not buy.
+///
+/// # Errors
+/// It pays beforehand, and its CSP lets no such account be charged: not eligible, by the rules of the CSP.
+pub fn admit_payment(account: &Account, capabilities: Capabilities) -> Result<(), Refusal> {
+    match (account.payment, capabilities.prepaid) {
+        (PaymentModel::Prepaid, Ability::Unable) => Err(Refusal::NotEligible),
+        (PaymentModel::Prepaid, Ability::Able) | (PaymentModel::Postpaid, _) => Ok(()),
+    }
+}
+
 /// An account of a CSP: what an account id seals.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountKey {
@@ -161,5 +173,23 @@ mod tests {
             assert_eq!(admit(Some(account), purpose).err(), refusal, "{standing:?} {eligibility:?} {purpose:?}");
         }
         assert_eq!(admit(None, Notification).err(), Some(Refusal::AccountNotFound));
+    }
+
+    #[test]
+    fn who_pays_beforehand_buys_only_where_the_csp_lets_such_accounts_be_charged() {
+        for (payment, prepaid, refusal) in [
+            (PaymentModel::Prepaid, Ability::Able, None),
+            (PaymentModel::Prepaid, Ability::Unable, Some(Refusal::NotEligible)),
+            (PaymentModel::Postpaid, Ability::Unable, None),
+        ] {
+            let account = Account {
+                reference: AccountRef::new("1"),
+                standing: Standing::Active,
+                payment,
+                eligibility: Eligibility::Eligible,
+            };
+            let admitted = admit_payment(&account, Capabilities { prepaid, ..Capabilities::ALL });
+            assert_eq!(admitted.err(), refusal, "{payment:?} {prepaid:?}");
+        }
     }
 }

@@ -267,6 +267,16 @@ impl Violation {
         }
     }
 
+    /// The charge's CSP books no refunds.
+    #[must_use]
+    pub const fn csp_books_no_refunds() -> Self {
+        Self {
+            field: Cow::Borrowed(field::REFERENCE_ID),
+            kind: ViolationKind::ChargeNotRefundable,
+            reason: Cow::Borrowed("CSP does not refund"),
+        }
+    }
+
     /// The literal code, for example `violation-on-address`.
     #[must_use]
     pub fn code(&self) -> Cow<'static, str> {
@@ -378,6 +388,12 @@ pub mod reason {
     #[must_use]
     pub fn must_be(currency: &str) -> Cow<'static, str> {
         Cow::Owned(format!("must be {currency}"))
+    }
+
+    /// An amount above a bound, which is printed as amounts are.
+    #[must_use]
+    pub fn at_most(amount: &str) -> Cow<'static, str> {
+        Cow::Owned(format!("must be at most {amount}"))
     }
 
     /// More decimals than the currency has.

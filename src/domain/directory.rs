@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use regex::Regex;
 
 use super::address::Address;
 use super::catalogue::outcome;
 use super::ids::{ChargeCode, CspId, PartnerId, ProductId};
-use super::money::Currency;
+use super::money::{Currency, Money};
 use super::webhook::Webhook;
 
 /// A regular expression with the text that it is shown as in errors.
@@ -94,6 +95,45 @@ pub enum Recovery {
     None,
 }
 
+/// Which refunds an operator books.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refunds {
+    /// Of any part of a charge, as often as something is left.
+    Partial,
+    /// Of a whole charge only.
+    Whole,
+    /// None.
+    None,
+}
+
+/// Whether an operator has something that not every one has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ability {
+    /// It can.
+    Able,
+    /// It cannot.
+    Unable,
+}
+
+/// What an operator can do beyond what every one does. Whether it can be asked for a reference, or takes a request again,
+/// is its [`Recovery`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Which refunds it books.
+    pub refunds: Refunds,
+    /// Whether it makes references void.
+    pub void: Ability,
+    /// Whether accounts that pay beforehand may be charged.
+    pub prepaid: Ability,
+}
+
+impl Capabilities {
+    /// All of them.
+    pub const ALL: Self = Self { refunds: Refunds::Partial, void: Ability::Able, prepaid: Ability::Able };
+    /// What is taken to be there where nothing else is said: all but void.
+    pub const USUAL: Self = Self { void: Ability::Unable, ..Self::ALL };
+}
+
 /// What an operator is like: everything about it that is not code.
 #[derive(Debug, Clone)]
 pub struct CspProfile {
@@ -113,6 +153,12 @@ pub struct CspProfile {
     pub forget_after_s: Option<u32>,
     /// How an outcome is learnt afterwards.
     pub recovery: Recovery,
+    /// What it can do.
+    pub capabilities: Capabilities,
+    /// Most that one charge may be, in its currency. `None`: it has no bound that is known here.
+    pub amount_max: Option<Money>,
+    /// Where its days begin.
+    pub time_zone: TimeZone,
     /// Its refusal codes → the public text that each becomes, at most 128 characters.
     pub verdicts: BTreeMap<String, String>,
     /// Quota of PIN sends.

@@ -15,6 +15,7 @@ pub mod transaction;
 pub mod event;
 pub mod webhook;
 pub mod public_address;
+pub mod trace;
 
 /// A moment of the gateway's clock.
 pub type Time = jiff::Timestamp;

@@ -41,6 +41,7 @@ use super::status::ApiError;
 use super::wire;
 use crate::domain::catalogue::{ErrorCode, Violation};
 use crate::domain::ids::CorrelationId;
+use crate::domain::trace::Trace;
 use crate::flows::{Caller, Gateway};
 
 /// The header that ties one request's traces together.
@@ -97,7 +98,7 @@ impl Front {
         let correlation =
             sent.and_then(CorrelationId::parse).unwrap_or_else(|| self.gateway.secrets.fresh_correlation_id());
         let echoed = HeaderValue::from_str(correlation.as_str()).ok();
-        let trace = trace_id(request.headers());
+        let trace = trace(request.headers()).map(|trace| tracing::field::display(trace.trace_id()));
         let span = tracing::info_span!("request", correlation = correlation.as_str(), trace);
         request.extensions_mut().insert(correlation);
         let mut response = if is_grpc(request.headers()) {
@@ -112,13 +113,14 @@ impl Front {
     }
 }
 
-/// The trace that a request is part of: W3C `traceparent`, else B3. Only what has the form of a trace id is logged.
-fn trace_id(headers: &HeaderMap) -> Option<&str> {
+/// The trace that a request is part of: W3C `traceparent`, else B3. What is not well formed is as good as none.
+fn trace(headers: &HeaderMap) -> Option<Trace> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let w3c = text("traceparent").and_then(|parent| parent.split('-').nth(1));
-    let id = w3c.or_else(|| text("x-b3-traceid"))?;
-    let well_formed = [16, 32].contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    well_formed.then_some(id)
+    let b3 = || {
+        let (parent, sampled) = (text("x-b3-parentspanid"), text("x-b3-sampled"));
+        Trace::from_b3(text("x-b3-traceid")?, text("x-b3-spanid")?, parent, sampled)
+    };
+    text("traceparent").and_then(Trace::from_w3c).or_else(b3)
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
@@ -243,7 +245,8 @@ impl Layers {
         let correlation = correlation.unwrap_or_else(|| self.gateway.secrets.fresh_correlation_id());
         let now = Instant::now();
         let deadline = now.checked_add(time_allowed(request.headers(), &self.bounds)).unwrap_or(now);
-        let caller = Caller { partner, correlation, deadline };
+        let trace = trace(request.headers()).unwrap_or_else(|| Trace::begun_by(&correlation));
+        let caller = Caller { partner, correlation, trace, deadline };
         if let Some(findings) = request.extensions_mut().remove::<Findings>() {
             return Err(self.shape(request, &findings, &caller).await);
         }
@@ -353,19 +356,23 @@ mod tests {
     };
 
     #[test]
-    fn a_trace_id_is_taken_from_w3c_then_from_b3_and_only_if_it_is_one() {
+    fn a_trace_is_taken_from_w3c_then_from_b3_and_only_if_it_is_one() {
         let w3c = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let b3 = ("x-b3-traceid", "463ac35c9f6413ad");
+        let of_b3 = "00-0000000000000000463ac35c9f6413ad-a2fb4a1d1a96d312-01";
         for (headers, expected) in [
-            (vec![("traceparent", w3c)], Some(id)),
-            (vec![("x-b3-traceid", "463ac35c9f6413ad")], Some("463ac35c9f6413ad")),
-            (vec![("traceparent", w3c), ("x-b3-traceid", "463ac35c9f6413ad")], Some(id)),
+            (vec![("traceparent", w3c)], Some(w3c)),
+            (vec![b3, ("x-b3-spanid", "a2fb4a1d1a96d312")], Some(of_b3)),
+            (vec![b3], None),
+            (vec![("traceparent", w3c), b3, ("x-b3-spanid", "a2fb4a1d1a96d312")], Some(w3c)),
+            (vec![("traceparent", "00-1-2-01"), b3, ("x-b3-spanid", "a2fb4a1d1a96d312")], Some(of_b3)),
             (vec![("traceparent", "00-forged line-00-01")], None),
             (vec![], None),
         ] {
             let sent =
                 headers.iter().map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")));
-            assert_eq!(trace_id(&sent.collect()), expected, "{headers:?}");
+            let found = trace(&sent.collect()).map(Trace::to_w3c);
+            assert_eq!(found.as_deref(), expected, "{headers:?}");
         }
     }
 

@@ -38,6 +38,7 @@ pub async fn validate(
     let known_code = code.as_ref().and_then(|code| code.as_ref().ok()).copied();
     let found = look_up(gateway, caller, &Identifier::Address(address.clone()), profile, known_code).await?;
     let account = account::admit(found, Purpose::Purchase)?;
+    account::admit_payment(&account, profile.capabilities)?;
     if let Some(Err(refusal)) = code {
         return Err(refusal.into());
     }
@@ -54,7 +55,7 @@ pub(super) async fn look_up(
     product: Option<&ChargeCode>,
 ) -> Result<Option<Account>, Stop> {
     let (csp, _) = gateway.csp(&profile.id)?;
-    let call = Gateway::call(profile, &caller.correlation, caller.time_left());
+    let call = caller.call(profile, caller.time_left());
     Ok(csp.account(who, product, &call).await?)
 }
 

@@ -150,7 +150,7 @@ async fn send(gateway: &Gateway, record: &Transaction, caller: &Caller, leased_u
             return Heard::NotApplied("the lease ended before the CSP was called".to_owned());
         }
         // The lease and the call's own time-out count, not the caller's deadline: from here on the work is the gateway's.
-        let call = Gateway::call(profile, &caller.correlation, leased);
+        let call = caller.call(profile, leased);
         let error = match order(gateway, record, csp.as_ref(), &call).await {
             Ok(receipt) => return Heard::Booked(receipt),
             Err(error) => error,

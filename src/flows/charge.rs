@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::booking::{self, Opened};
 use super::flight::{self, Answered, Stage};
 use super::{Caller, Gateway, Stop, account, reconcile, refund};
-use crate::domain::account::{Account, AccountKey, Purpose, admit as admit_account};
+use crate::domain::account::{Account, AccountKey, Purpose, admit as admit_account, admit_payment};
 use crate::domain::address::Address;
 use crate::domain::catalogue::Violation;
 use crate::domain::directory::{CspProfile, Route};
@@ -110,6 +110,7 @@ async fn decide(gateway: &Gateway, ask: &Ask, expected: Expected) -> Result<Unit
 async fn decide_charge(gateway: &Gateway, ask: &Ask, stamp: Stamp) -> Result<UnitOfWork, Stop> {
     let (account, profile) = resolve(gateway, ask).await?;
     let account = admit_account(Some(account), Purpose::Purchase)?;
+    admit_payment(&account, profile.capabilities)?;
     let product = ask.request.compared.partner_product.as_str();
     let code = admit::charge_code(&ask.caller.partner, product, profile)?;
     prove_pin(gateway, ask, profile, &account).await?;

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::domain::directory::{CspProfile, Directory, Partner};
 use crate::domain::event::Delivery;
 use crate::domain::ids::{CorrelationId, CspId, InstanceId, PartnerId};
+use crate::domain::trace::Trace;
 use crate::domain::transaction::settle::Moment;
 use crate::domain::transaction::{Lease, Refusal, Transaction};
 use crate::ports::Cause;
@@ -92,6 +93,8 @@ pub struct Caller {
     pub partner: Arc<Partner>,
     /// Goes with every log line and CSP call.
     pub correlation: CorrelationId,
+    /// The trace that the request is part of, as it was received or begun here.
+    pub trace: Trace,
     /// When the caller stops waiting.
     pub deadline: Instant,
 }
@@ -101,6 +104,11 @@ impl Caller {
     #[must_use]
     pub fn time_left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// What goes with a call to a CSP on the caller's behalf.
+    fn call(&self, profile: &CspProfile, time_left: Duration) -> CallContext {
+        call(profile, self.correlation.clone(), self.trace, time_left)
     }
 }
 
@@ -141,6 +149,12 @@ impl From<CspError> for Stop {
     }
 }
 
+/// What goes with a call to a CSP: its own time-out, within the time that is left.
+fn call(profile: &CspProfile, correlation: CorrelationId, trace: Trace, time_left: Duration) -> CallContext {
+    let own = Duration::from_millis(u64::from(profile.call_timeout_ms));
+    CallContext { correlation, trace, budget: own.min(time_left) }
+}
+
 impl Gateway {
     /// A CSP and its profile.
     fn csp(&self, id: &CspId) -> Result<(&Arc<dyn Csp>, &Arc<CspProfile>), Stop> {
@@ -148,12 +162,6 @@ impl Gateway {
             (Some(csp), Some(profile)) => Ok((csp, profile)),
             _ => Err(Stop::Unavailable(Cause::new(format!("the CSP {id} is not configured any more")))),
         }
-    }
-
-    /// What goes with a call to a CSP: its own time-out, within the time that is left.
-    fn call(profile: &CspProfile, correlation: &CorrelationId, time_left: Duration) -> CallContext {
-        let own = Duration::from_millis(u64::from(profile.call_timeout_ms));
-        CallContext { correlation: correlation.clone(), budget: own.min(time_left) }
     }
 
     /// A lease of this gateway, from now.

@@ -25,6 +25,6 @@ pub async fn send(
     admit(found, Purpose::Notification)?;
     let (csp, _) = gateway.csp(&profile.id)?;
     let message = Sms { sender: None, language: None, text: SmsText::new(text) };
-    csp.notify(number, &message, &Gateway::call(profile, &caller.correlation, caller.time_left())).await?;
+    csp.notify(number, &message, &caller.call(profile, caller.time_left())).await?;
     Ok(())
 }

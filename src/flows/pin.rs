@@ -40,7 +40,7 @@ pub async fn send(gateway: &Gateway, caller: &Caller, number: &Msisdn, route: Ro
     let template = caller.partner.pin_sms.as_ref().unwrap_or(&profile.pin_sms);
     let message = Sms::of_pin(template, pin::sms_text(&template.text, &pin));
     let (csp, _) = gateway.csp(&profile.id)?;
-    csp.notify(number, &message, &Gateway::call(profile, &caller.correlation, caller.time_left())).await?;
+    csp.notify(number, &message, &caller.call(profile, caller.time_left())).await?;
     Ok(())
 }
 

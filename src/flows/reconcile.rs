@@ -1,19 +1,20 @@
 //! Reconciliation: outcomes that nobody heard are asked for, until they are known.
 //!
 //! Invariant: a record is taken by lease before it is asked for, and asked for under its own reference; what the answer
-//! means is decided by `domain::transaction::settle`, where "not known" is not "never". Nothing is guessed here.
+//! means is decided by `domain::transaction::settle`, where "not known" is not "never" unless the CSP has made the
+//! reference void. Nothing is guessed here.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::booking;
 use super::flight::{Answered, reread};
-use super::{Caller, Gateway, Stop};
-use crate::domain::directory::Recovery;
-use crate::domain::ids::CorrelationId;
+use super::{Caller, Gateway, Stop, call};
+use crate::domain::directory::{Ability, CspProfile, Recovery};
+use crate::domain::trace::Trace;
 use crate::domain::transaction::settle::{self, Learnt};
 use crate::domain::transaction::{State, Transaction, UnitOfWork};
-use crate::ports::csp::{CspError, Inquiry};
+use crate::ports::csp::{CallContext, Csp, CspError, Inquiry, Voiding};
 use crate::ports::ephemeral::Flight;
 use crate::ports::ledger::{Commit, LedgerUnavailable};
 
@@ -52,14 +53,15 @@ async fn unless_in_flight(gateway: &Gateway, record: Transaction) -> Result<(), 
         Err(error) => tracing::warn!(cause = ?error.0, "flights cannot be shared"),
     }
     let correlation = gateway.secrets.fresh_correlation_id();
-    let reconciled = one(gateway, record, &correlation, Duration::MAX).await;
+    let trace = Trace::begun_by(&correlation);
+    let reconciled = one(gateway, record, |profile| call(profile, correlation, trace, Duration::MAX)).await;
     gateway.ephemeral.end_flight(&key).await;
     reconciled.map(|_record| ())
 }
 
 /// A repeat has found a record that nobody works on: asks now, within the caller's time.
 pub(super) async fn on_the_spot(gateway: &Gateway, record: Transaction, caller: &Caller) -> Result<Answered, Stop> {
-    match one(gateway, record.clone(), &caller.correlation, caller.time_left()).await {
+    match one(gateway, record.clone(), |profile| caller.call(profile, caller.time_left())).await {
         Ok(newer) => reread(&newer),
         Err(error) => {
             tracing::warn!(reference = %record.reference, cause = ?error.0, "a record could not be reconciled");
@@ -72,8 +74,7 @@ pub(super) async fn on_the_spot(gateway: &Gateway, record: Transaction, caller: 
 async fn one(
     gateway: &Gateway,
     record: Transaction,
-    correlation: &CorrelationId,
-    time_left: Duration,
+    call: impl FnOnce(&CspProfile) -> CallContext,
 ) -> Result<Transaction, LedgerUnavailable> {
     let taken = settle::take(&record, gateway.lease(), gateway.clock.now());
     let Some(taken) = commit(gateway, taken).await? else {
@@ -82,7 +83,7 @@ async fn one(
     let Some(profile) = gateway.directory.csp(&taken.account.csp).cloned() else {
         return Ok(taken);
     };
-    let learnt = ask(gateway, &taken, profile.recovery, correlation, time_left).await;
+    let learnt = ask(gateway, &taken, &call(&profile)).await;
     let unit = settle::by_inquiry(&taken, &learnt, &profile, &gateway.moment(&taken.key.partner));
     let settled = unit.transaction.state;
     let concluded = match commit(gateway, unit).await? {
@@ -107,32 +108,46 @@ async fn commit(gateway: &Gateway, unit: UnitOfWork) -> Result<Option<Transactio
 }
 
 /// Asks the CSP in the way that its profile names.
-async fn ask(
-    gateway: &Gateway,
-    record: &Transaction,
-    recovery: Recovery,
-    correlation: &CorrelationId,
-    time_left: Duration,
-) -> Learnt {
+async fn ask(gateway: &Gateway, record: &Transaction, call: &CallContext) -> Learnt {
     let Ok((csp, profile)) = gateway.csp(&record.account.csp) else {
         return Learnt::Unclear("the CSP is not configured any more".to_owned());
     };
-    let call = Gateway::call(profile, correlation, time_left);
-    match recovery {
-        Recovery::Inquiry => match csp.inquire(&record.reference, &call).await {
+    match (profile.recovery, profile.capabilities.void) {
+        (Recovery::Inquiry, _) => match csp.inquire(&record.reference, call).await {
             Ok(Inquiry::Booked(receipt)) => Learnt::Booked(receipt),
             Ok(Inquiry::Refused { code }) => Learnt::Refused(code),
+            Ok(Inquiry::NotKnown) if settle::is_to_be_void(record, profile, gateway.clock.now()) => {
+                make_void(csp.as_ref(), record, call).await
+            }
             Ok(Inquiry::NotKnown) => Learnt::NotKnown,
-            // A refused inquiry says nothing of the transaction.
-            Err(CspError::Refused { code }) => Learnt::Unclear(code),
-            Err(CspError::NotApplied(cause) | CspError::Unknown(cause)) => Learnt::Unclear(cause.to_note()),
+            Err(error) => unclear(error),
         },
-        Recovery::Resend if settle::was_never_sent(record) => Learnt::NeverSent,
-        Recovery::Resend => match booking::order(gateway, record, csp.as_ref(), &call).await {
+        (Recovery::Resend, _) if settle::was_never_sent(record) => Learnt::NeverSent,
+        (Recovery::Resend, _) => match booking::order(gateway, record, csp.as_ref(), call).await {
             Ok(receipt) => Learnt::Booked(receipt),
             Err(CspError::Refused { code }) => Learnt::Refused(code),
             Err(CspError::NotApplied(cause) | CspError::Unknown(cause)) => Learnt::Unclear(cause.to_note()),
         },
-        Recovery::None => Learnt::Unanswerable,
+        // It tells what it knows of a reference that it does not make void any more.
+        (Recovery::None, Ability::Able) => make_void(csp.as_ref(), record, call).await,
+        (Recovery::None, Ability::Unable) => Learnt::Unanswerable,
+    }
+}
+
+/// Has a reference made void, or learns what became of it before.
+async fn make_void(csp: &dyn Csp, record: &Transaction, call: &CallContext) -> Learnt {
+    match csp.void(&record.reference, call).await {
+        Ok(Voiding::Void) => Learnt::Void,
+        Ok(Voiding::Booked(receipt)) => Learnt::Booked(receipt),
+        Ok(Voiding::Refused { code }) => Learnt::Refused(code),
+        Err(error) => unclear(error),
+    }
+}
+
+/// A question that was refused says nothing of the transaction.
+fn unclear(error: CspError) -> Learnt {
+    match error {
+        CspError::Refused { code } => Learnt::Unclear(code),
+        CspError::NotApplied(cause) | CspError::Unknown(cause) => Learnt::Unclear(cause.to_note()),
     }
 }

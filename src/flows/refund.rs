@@ -10,7 +10,7 @@ use crate::domain::account::AccountKey;
 use crate::domain::directory::Route;
 use crate::domain::ids::ExtTransactionId;
 use crate::domain::transaction::admit::Stamp;
-use crate::domain::transaction::refund::{AddressEvidence, admit, needs_lookup};
+use crate::domain::transaction::refund::{AddressEvidence, admit, admit_by_csp, needs_lookup};
 use crate::domain::transaction::{Kind, Refusal, Transaction, TransactionKey, UnitOfWork};
 use crate::ports::csp::Identifier;
 
@@ -24,7 +24,13 @@ pub(super) async fn decide(gateway: &Gateway, ask: &Ask, stamp: Stamp) -> Result
         }
         Some(_) | None => AddressEvidence::Text,
     };
-    Ok(admit(&ask.request, charge.as_ref(), named.as_ref(), &evidence, stamp)?)
+    let unit = admit(&ask.request, charge.as_ref(), named.as_ref(), &evidence, stamp)?;
+    if let Some(charge) = &charge
+        && let Some(profile) = gateway.directory.csp(&charge.account.csp)
+    {
+        admit_by_csp(&unit, charge, profile.capabilities.refunds)?;
+    }
+    Ok(unit)
 }
 
 /// Rows 7 and 8 of the table: the charge of this very id, or the one that `referenceId` names.

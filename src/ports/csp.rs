@@ -1,8 +1,9 @@
-//! The port of a CSP: five verbs that every operator can be spoken to with.
+//! The port of a CSP: six verbs that every operator can be spoken to with.
 //!
 //! Invariant: an error says what may be done next. Only [`CspError::NotApplied`] allows the same request to be sent
 //! again; after [`CspError::Unknown`] the CSP must be asked before anything else. Everything about an operator that is
-//! data (currency, patterns, verdicts, what it promises) is its `CspProfile`, not here.
+//! data (currency, patterns, limits, verdicts, what it can do and what it promises) is its `CspProfile`, not here: a flow
+//! asks the profile before it uses a verb that not every operator has (refund, inquire, void).
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::domain::address::{Address, Msisdn};
 use crate::domain::directory::PinSms;
 use crate::domain::ids::{AccountRef, ChargeCode, CorrelationId, Reference};
 use crate::domain::money::Money;
+use crate::domain::trace::Trace;
 use crate::domain::transaction::settle::Receipt;
 
 /// Who is looked up.
@@ -30,6 +32,8 @@ pub enum Identifier {
 pub struct CallContext {
     /// Sent on, so that both sides' logs can be put together.
     pub correlation: CorrelationId,
+    /// The trace that the call is part of, sent on as W3C `traceparent` and as B3.
+    pub trace: Trace,
     /// How long the call may take. The adapter gives up by itself and says so by its error.
     pub budget: Duration,
 }
@@ -78,6 +82,20 @@ pub enum Inquiry {
     },
     /// It does not know the reference now. That is not yet "never".
     NotKnown,
+}
+
+/// What became of a reference that was to be void.
+#[derive(Debug, Clone)]
+pub enum Voiding {
+    /// Nothing is booked under it, and nothing ever will be: a request that is still on its way is refused.
+    Void,
+    /// It was booked before, and stays so: a void takes nothing back.
+    Booked(Receipt),
+    /// It was refused before, with the CSP's own code.
+    Refused {
+        /// The CSP's own code.
+        code: String,
+    },
 }
 
 /// A text message.
@@ -161,6 +179,10 @@ pub trait Csp: Send + Sync {
 
     /// Tells what is known of a reference.
     async fn inquire(&self, reference: &Reference, call: &CallContext) -> Result<Inquiry, CspError>;
+
+    /// Makes a reference void that the CSP has not decided: nothing is ever booked under it. One that it has decided
+    /// stays as it is, and is told. The same void may be asked for again.
+    async fn void(&self, reference: &Reference, call: &CallContext) -> Result<Voiding, CspError>;
 
     /// Sends a text message.
     async fn notify(&self, number: &Msisdn, message: &Sms, call: &CallContext) -> Result<(), CspError>;

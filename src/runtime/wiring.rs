@@ -216,7 +216,8 @@ fn csp(
     match adapter {
         Speaks::Sandbox => {
             let file = data_dir.join(format!("csp-{}.sqlite", profile.id));
-            let settings = Settings { currency: profile.currency, time_zone: TimeZone::UTC, clock: Arc::clone(clock) };
+            let settings =
+                Settings { currency: profile.currency, time_zone: profile.time_zone.clone(), clock: Arc::clone(clock) };
             let scripted =
                 ScriptedCsp::open(&file, settings).map_err(|error| WiringError::Csp(profile.id.clone(), error))?;
             let scripted = Arc::new(scripted);

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use onbill::domain::Time;
 use onbill::domain::account::{Account, Eligibility, PaymentModel, Standing};
-use onbill::domain::directory::{CspProfile, Directory, Partner, Pattern, PinSms, Product, Recovery, SendQuota};
+use onbill::domain::directory::{
+    Capabilities, CspProfile, Directory, Partner, Pattern, PinSms, Product, Recovery, SendQuota,
+};
 use onbill::domain::event::{Delivery, EventId};
 use onbill::domain::ids::{AccountRef, ChargeCode, CspId, InstanceId, PartnerId, ProductId, Reference};
 use onbill::domain::money::Currency;
@@ -199,6 +201,9 @@ fn profile() -> CspProfile {
         call_timeout_ms: 600,
         forget_after_s: Some(2),
         recovery: Recovery::Inquiry,
+        capabilities: Capabilities::USUAL,
+        amount_max: None,
+        time_zone: jiff::tz::TimeZone::UTC,
         verdicts: BTreeMap::from([("daily-limit".to_owned(), "Over spending daily limit".to_owned())]),
         pin_quota: SendQuota { per_partner_max: 3, per_address_max: 10, window_s: 600 },
         test_numbers: None,

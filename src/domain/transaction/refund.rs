@@ -10,6 +10,7 @@ use super::request::WellFormed;
 use super::{Hold, Refusal, State, Transaction, UnitOfWork};
 use crate::domain::account::AccountKey;
 use crate::domain::catalogue::{Violation, field, reason};
+use crate::domain::directory::Refunds;
 use crate::domain::money::Money;
 
 /// How the address of a refund can be held against its charge.
@@ -113,10 +114,48 @@ fn with_hold(request: &WellFormed, charge: &Transaction, minor: i64, stamp: Stam
     unit
 }
 
+/// Holds a refund that was admitted against what the charge's CSP can do.
+///
+/// # Errors
+/// The CSP books no refunds, or only of whole charges and this is of a part.
+pub fn admit_by_csp(unit: &UnitOfWork, charge: &Transaction, refunds: Refunds) -> Result<(), Refusal> {
+    match refunds {
+        Refunds::Partial => Ok(()),
+        Refunds::Whole if unit.transaction.money == charge.money => Ok(()),
+        Refunds::Whole => Err(Refusal::Invalid(vec![Violation::on(field::AMOUNT, reason::THE_CHARGES)])),
+        Refunds::None => Err(Refusal::Invalid(vec![Violation::csp_books_no_refunds()])),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::transaction::samples;
+
+    #[test]
+    fn a_refund_that_the_csp_cannot_book_is_refused_and_never_sent() {
+        for (refunds, amount, expected) in [
+            (Refunds::Partial, "-10", None),
+            (Refunds::Partial, "-4", None),
+            (Refunds::Whole, "-10", None),
+            (Refunds::Whole, "-4", Some(("violation-on-amount", "must be the charge's"))),
+            (Refunds::None, "-10", Some(("charge-not-refundable", "CSP does not refund"))),
+        ] {
+            let mut charge = samples::charge("c1", "10");
+            charge.state = State::Success;
+            let request = samples::refund_request("r1", "c1", amount);
+            let unit =
+                admit(&request, Some(&charge), None, &AddressEvidence::Text, samples::stamp()).expect("admitted");
+            let refused = match admit_by_csp(&unit, &charge, refunds) {
+                Ok(()) => None,
+                Err(Refusal::Invalid(violations)) => Some(violations[0].clone()),
+                Err(other) => panic!("{other:?}"),
+            };
+            let refused = refused.as_ref().map(|violation| (violation.code(), violation.reason.as_ref()));
+            let expected = expected.map(|(code, reason)| (std::borrow::Cow::Borrowed(code), reason));
+            assert_eq!(refused, expected, "{refunds:?} {amount}");
+        }
+    }
 
     #[test]
     fn refund_never_exceeds_its_charge() {

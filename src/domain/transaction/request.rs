@@ -303,7 +303,7 @@ fn csp_of<'a>(
     }
 }
 
-/// Holds currency and decimals against the CSP. A refund's currency is its charge's matter, whatever the CSP bills in
+/// Holds currency, decimals and the bound of a charge against the CSP. A refund's currency is its charge's matter, whatever the CSP bills in
 /// today; its decimals are checked where the currency is the CSP's.
 fn check_currency(
     raw: &Raw<'_>,
@@ -329,6 +329,12 @@ fn check_currency(
     let decimals = profile.currency.decimals();
     if !amount_is_wrong_already && amount.is_some_and(|amount| amount.decimals() > decimals) {
         configured.push(Violation::on(field::AMOUNT, reason::decimals_max(decimals)));
+    } else if !amount_is_wrong_already && let Some((amount, amount_max)) = amount.zip(profile.amount_max) {
+        // What does not fit 64 bits is above any bound; a refund is below it.
+        let is_above = amount.to_minor(profile.currency).is_none_or(|minor| minor > amount_max.minor);
+        if amount.sign() == Ordering::Greater && is_above {
+            configured.push(Violation::on(field::AMOUNT, reason::at_most(&amount_max.to_string())));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The charge-or-refund table, and the form of every field.
 
 use super::*;
+use crate::domain::money::Money;
 use crate::domain::transaction::samples;
 
 const PERFECT: Raw<'static> = Raw {
@@ -166,4 +167,23 @@ fn a_lone_bad_currency_has_the_certified_message() {
         refusal,
         Some(Refusal::Invalid(vec![Violation::on(field::CURRENCY, reason::must_match(Currency::PATTERN))]))
     );
+}
+
+#[test]
+fn a_charge_above_the_csps_bound_is_refused_before_it_is_sent_and_a_refund_is_not() {
+    let mut profile = samples::profile();
+    profile.amount_max = Some(Money::new(150_000, profile.currency));
+    let directory = Directory::new(vec![samples::partner()], vec![profile]).expect("a directory");
+    for (amount, reason) in [
+        ("1500", None),
+        ("1500.00", None),
+        ("-1500.01", None),
+        ("1500.01", Some("must be at most 1500.0")),
+        ("999999999999", Some("must be at most 1500.0")),
+        ("1500.001", Some("must have at most 2 decimals")),
+    ] {
+        let reading = read(&Raw { amount, ..PERFECT }, &samples::partner(), &directory, None);
+        let expected: Vec<_> = reason.map(|reason| ("violation-on-amount".into(), reason.into())).into_iter().collect();
+        assert_eq!(listed(&reading), expected, "{amount}");
+    }
 }

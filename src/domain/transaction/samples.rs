@@ -9,7 +9,9 @@ use super::{Compared, Expected, Kind, Lease, State, Transaction, TransactionKey}
 use crate::domain::Time;
 use crate::domain::account::AccountKey;
 use crate::domain::address::{Address, Email, Msisdn};
-use crate::domain::directory::{CspProfile, Directory, Partner, Pattern, PinSms, Product, Recovery, SendQuota};
+use crate::domain::directory::{
+    Capabilities, CspProfile, Directory, Partner, Pattern, PinSms, Product, Recovery, SendQuota,
+};
 use crate::domain::event::{Delivery, EventId};
 use crate::domain::ids::{
     AccountRef, ChargeCode, CspId, ExtTransactionId, InstanceId, PartnerId, ProductId, Reference,
@@ -101,6 +103,9 @@ pub(crate) fn profile() -> CspProfile {
         call_timeout_ms: 600,
         forget_after_s: Some(2),
         recovery: Recovery::Inquiry,
+        capabilities: Capabilities::USUAL,
+        amount_max: None,
+        time_zone: jiff::tz::TimeZone::UTC,
         verdicts: BTreeMap::from([("daily-limit".to_owned(), "Over spending daily limit".to_owned())]),
         pin_quota: SendQuota { per_partner_max: 3, per_address_max: 10, window_s: 600 },
         test_numbers: None,

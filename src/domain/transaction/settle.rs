@@ -2,7 +2,8 @@
 //!
 //! Invariant: an outcome is never guessed. Success needs the CSP's receipt with our reference, amount and currency in
 //! it; Failure needs the CSP's refusal, or its word that it does not know the reference together with its promise never
-//! to apply it any more ("not known" is not "never"). Everything else stays Unknown, which callers see as Pending.
+//! to apply it any more ("not known" is not "never"), or that it has made the reference void. Everything else stays
+//! Unknown, which callers see as Pending.
 //! Who asks the CSP, and when, is not here.
 
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use super::decide::Verdict;
 use super::{BookAccount, Expected, Hold, Lease, MESSAGE_LENGTH_MAX, Posting, State, Transaction, UnitOfWork};
 use crate::domain::Time;
 use crate::domain::catalogue::outcome;
-use crate::domain::directory::CspProfile;
+use crate::domain::directory::{Ability, CspProfile};
 use crate::domain::event::{Delivery, Event, EventId};
 use crate::domain::ids::Reference;
 use crate::domain::money::Money;
@@ -58,6 +59,8 @@ pub enum Learnt {
     Refused(String),
     /// The CSP does not know the reference, now.
     NotKnown,
+    /// The CSP has made the reference void: nothing is booked under it, and nothing ever will be.
+    Void,
     /// The CSP gave no clear answer.
     Unclear(String),
     /// The CSP can be asked nothing: only a person can find out.
@@ -104,6 +107,7 @@ pub fn by_inquiry(record: &Transaction, learnt: &Learnt, profile: &CspProfile, m
             Some(forgotten_at) => unknown(record, "not known yet", record.sent_before, next.min(forgotten_at)),
             None => stuck(record, "the CSP does not know the reference and promises nothing", moment.now),
         },
+        Learnt::Void => failure(record, outcome::NOT_CONFIRMED, "the CSP has made the reference void", moment),
         Learnt::Unclear(note) => unknown(record, note, record.sent_before, next),
         Learnt::NeverSent => failure(record, outcome::NOT_CONFIRMED, "it was never sent", moment),
         Learnt::Unanswerable => stuck(record, "the CSP has neither inquiry nor idempotent resend", moment.now),
@@ -165,6 +169,14 @@ pub fn contradicted(record: &Transaction, heard: &Heard) -> Option<UnitOfWork> {
     let mut noted = record.clone();
     noted.stuck = Some(Arc::from(contradiction));
     Some(UnitOfWork::of(noted, Expected::Version(record.version)))
+}
+
+/// Whether a reference that the CSP does not know is to be made void: the CSP can, and "not known" does not mean "never"
+/// by itself yet.
+#[must_use]
+pub fn is_to_be_void(record: &Transaction, profile: &CspProfile, now: Time) -> bool {
+    let is_forgotten = forgotten_at(record, profile).is_some_and(|forgotten_at| now >= forgotten_at);
+    profile.capabilities.void == Ability::Able && !is_forgotten
 }
 
 /// The moment from which "not known" means "never".

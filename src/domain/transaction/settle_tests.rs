@@ -98,6 +98,30 @@ fn not_known_is_not_never_until_the_csp_has_promised_to_forget() {
 }
 
 #[test]
+fn a_void_reference_is_never_booked_so_that_not_known_needs_no_more_waiting() {
+    let mut record = samples::charge("c1", "10");
+    record.state = State::Unknown;
+    record.sent_before = samples::now();
+    for (void, forget_after_s, asked_after_s, to_be_void) in [
+        (Ability::Unable, None, 1, false),
+        (Ability::Unable, Some(60), 1, false),
+        (Ability::Able, None, 1_000_000, true),
+        (Ability::Able, Some(60), 59, true),
+        (Ability::Able, Some(60), 60, false),
+    ] {
+        let mut profile = samples::profile();
+        (profile.forget_after_s, profile.capabilities.void) = (forget_after_s, void);
+        let asked = is_to_be_void(&record, &profile, samples::after_s(asked_after_s));
+        assert_eq!(asked, to_be_void, "{void:?} {forget_after_s:?} {asked_after_s}");
+    }
+    let mut promises_nothing = samples::profile();
+    promises_nothing.forget_after_s = None;
+    let unit = by_inquiry(&record, &Learnt::Void, &promises_nothing, &samples::moment(samples::after_s(1)));
+    assert_eq!((unit.transaction.state, unit.transaction.message()), (State::Failure, "Charge not confirmed"));
+    assert!(unit.event.is_some() && unit.transaction.stuck.is_none());
+}
+
+#[test]
 fn an_inquiry_is_not_later_than_the_moment_from_which_not_known_means_never() {
     let mut record = samples::charge("c1", "10");
     record.state = State::Unknown;

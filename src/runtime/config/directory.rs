@@ -7,16 +7,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::Uri;
+use jiff::tz::TimeZone;
 
 use super::sandbox::DEMO_KEYS;
 use super::shape::Report;
-use super::tables::{Adapter, CspTable, PartnerTable, RecoveryWord, Secret, Tables, TestNumbersTable, WebhookTable};
+use super::tables::{
+    Adapter, CspTable, PartnerTable, RecoveryWord, RefundsWord, Secret, Tables, TestNumbersTable, WebhookTable,
+};
 use crate::domain::api_key::{KeyDigest, PartnerKeys};
 use crate::domain::directory::{
-    CspProfile, Directory, Partner, Pattern, PinSms, Product, Recovery, SendQuota, TestNumbers,
+    Ability, Capabilities, CspProfile, Directory, Partner, Pattern, PinSms, Product, Recovery, Refunds, SendQuota,
+    TestNumbers,
 };
 use crate::domain::ids::{ChargeCode, CspId, PartnerId, ProductId};
-use crate::domain::money::Currency;
+use crate::domain::money::{Currency, Money};
 use crate::domain::pin;
 use crate::domain::public_address::Addresses;
 use crate::domain::webhook::{SigningSecret, Webhook};
@@ -159,6 +163,11 @@ fn csp(id: &str, table: &CspTable, tables: &Tables, report: &mut Report) -> Opti
     if table.prefixes.iter().any(|prefix| !prefix.bytes().all(|b| b.is_ascii_digit() || b == b'+')) {
         report.at(&["csp", id, "prefixes"], "must be beginnings of numbers: digits, or \"\" for all numbers");
     }
+    let amount_max = match (&table.amount_max, currency) {
+        (Some(text), Some(currency)) => amount_max(id, text, currency, report).map(Some),
+        (None, _) | (Some(_), None) => Some(None),
+    };
+    let time_zone = time_zone(id, &table.time_zone, report);
     let test_numbers = match &table.test_numbers {
         Some(test) => test_numbers(id, test, tables, report).map(Some),
         None => Some(None),
@@ -182,6 +191,17 @@ fn csp(id: &str, table: &CspTable, tables: &Tables, report: &mut Report) -> Opti
             RecoveryWord::Resend => Recovery::Resend,
             RecoveryWord::None => Recovery::None,
         },
+        capabilities: Capabilities {
+            refunds: match table.refunds {
+                RefundsWord::Partial => Refunds::Partial,
+                RefundsWord::Whole => Refunds::Whole,
+                RefundsWord::None => Refunds::None,
+            },
+            void: ability(table.void),
+            prepaid: ability(table.prepaid),
+        },
+        amount_max: amount_max?,
+        time_zone: time_zone?,
         verdicts: table.verdicts.clone(),
         pin_quota: SendQuota {
             per_partner_max: tables.pin.sends_per_partner_max,
@@ -204,6 +224,29 @@ fn currency(id: &str, code: Option<&str>, report: &mut Report) -> Option<Currenc
         report.at(&path, format!("is {code:?}, must be a currency of ISO 4217 that has a minor unit, like MXN"));
     }
     currency
+}
+
+const fn ability(switch: bool) -> Ability {
+    if switch { Ability::Able } else { Ability::Unable }
+}
+
+fn amount_max(id: &str, text: &str, currency: Currency, report: &mut Report) -> Option<Money> {
+    let amount = Money::parse(text, currency).filter(|money| money.minor > 0);
+    if amount.is_none() {
+        let text =
+            format!("is {text:?}, must be an amount above 0 with at most the decimals of {currency}, like 1500.00");
+        report.at(&["csp", id, "amount_max"], text);
+    }
+    amount
+}
+
+fn time_zone(id: &str, name: &str, report: &mut Report) -> Option<TimeZone> {
+    let time_zone = TimeZone::get(name).ok();
+    if time_zone.is_none() {
+        let text = format!("is {name:?}, must be a time zone that this machine knows, like America/Mexico_City");
+        report.at(&["csp", id, "time_zone"], text);
+    }
+    time_zone
 }
 
 fn pattern(path: &[&str], text: Option<&str>, report: &mut Report) -> Option<Pattern> {

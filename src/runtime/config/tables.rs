@@ -231,6 +231,18 @@ pub enum RecoveryWord {
     None,
 }
 
+/// Which refunds a CSP books, as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RefundsWord {
+    /// Of any part of a charge.
+    Partial,
+    /// Of whole charges only.
+    Whole,
+    /// None.
+    None,
+}
+
 /// `[csp.<id>]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -261,6 +273,16 @@ pub struct CspTable {
     pub forget_after_s: Option<u32>,
     /// How an outcome is learnt afterwards.
     pub recovery: RecoveryWord,
+    /// Which refunds it books.
+    pub refunds: RefundsWord,
+    /// Whether it makes a reference void that it has not decided.
+    pub void: bool,
+    /// Whether accounts that pay beforehand may be charged.
+    pub prepaid: bool,
+    /// Most that one charge may be, in major units of its currency.
+    pub amount_max: Option<String>,
+    /// Where its days begin.
+    pub time_zone: String,
     /// Its refusal codes → public texts.
     pub verdicts: BTreeMap<String, String>,
     /// Numbers to test with.
@@ -285,6 +307,11 @@ impl Default for CspTable {
             call_timeout_ms: 300,
             forget_after_s: None,
             recovery: RecoveryWord::Inquiry,
+            refunds: RefundsWord::Partial,
+            void: false,
+            prepaid: true,
+            amount_max: None,
+            time_zone: "UTC".to_owned(),
             verdicts: BTreeMap::new(),
             test_numbers: None,
             sms: CspSmsTable::default(),

@@ -114,7 +114,19 @@ impl Exchange {
         let mut request = Request::new(message);
         request.set_timeout(call.budget);
         let metadata = request.metadata_mut();
-        metadata.insert("x-correlation-id", call.correlation.as_str().parse().map_err(Cause::new)?);
+        let trace = call.trace;
+        for (name, text) in [
+            ("x-correlation-id", call.correlation.as_str().to_owned()),
+            ("traceparent", trace.to_w3c()),
+            ("x-b3-traceid", trace.trace_id().to_string()),
+            ("x-b3-spanid", trace.span_id().to_string()),
+            ("x-b3-sampled", if trace.is_sampled() { "1" } else { "0" }.to_owned()),
+        ] {
+            metadata.insert(name, text.parse().map_err(Cause::new)?);
+        }
+        if let Some(parent) = trace.parent_span_id() {
+            metadata.insert("x-b3-parentspanid", parent.to_string().parse().map_err(Cause::new)?);
+        }
         if let Some(key) = &self.api_key {
             metadata.insert("x-api-key", key.clone());
         }

@@ -27,7 +27,7 @@ use crate::domain::account::Account;
 use crate::domain::address::Msisdn;
 use crate::domain::ids::{ChargeCode, Reference};
 use crate::domain::transaction::settle::Receipt;
-use crate::ports::csp::{CallContext, ChargeOrder, Csp, CspError, Identifier, Inquiry, RefundOrder, Sms};
+use crate::ports::csp::{CallContext, ChargeOrder, Csp, CspError, Identifier, Inquiry, RefundOrder, Sms, Voiding};
 
 /// How an adapter process is reached.
 #[derive(Debug, Clone)]
@@ -122,6 +122,12 @@ impl Csp for GrpcCsp {
         let message = pb::InquireRequest { reference: reference.to_string() };
         let method = async |mut client: exchange::CallClient, request| client.inquire(request).await;
         self.read(self.exchange.call(message, call, method).await, wire::read_inquiry)
+    }
+
+    async fn void(&self, reference: &Reference, call: &CallContext) -> Result<Voiding, CspError> {
+        let message = pb::VoidRequest { reference: reference.to_string() };
+        let method = async |mut client: exchange::CallClient, request| client.void(request).await;
+        self.read(self.exchange.call(message, call, method).await, wire::read_voiding)
     }
 
     async fn notify(&self, number: &Msisdn, message: &Sms, call: &CallContext) -> Result<(), CspError> {

@@ -10,7 +10,7 @@ use crate::domain::address::{Address, Msisdn};
 use crate::domain::ids::{AccountRef, ChargeCode, Reference};
 use crate::domain::money::{Currency, Money};
 use crate::domain::transaction::settle::Receipt;
-use crate::ports::csp::{ChargeOrder, Identifier, Inquiry, RefundOrder, Sms};
+use crate::ports::csp::{ChargeOrder, Identifier, Inquiry, RefundOrder, Sms, Voiding};
 
 /// Most characters of a refusal's code.
 const CODE_LENGTH_MAX: usize = 64;
@@ -124,6 +124,20 @@ pub(super) fn read_inquiry(answer: pb::InquireResponse) -> Result<Inquiry, Troub
             None => Err(Trouble::Refused(None)),
         },
         Some(Said::Unknown(pb::UnknownReference {})) => Ok(Inquiry::NotKnown),
+        None => Err(Trouble::Unreadable),
+    }
+}
+
+pub(super) fn read_voiding(answer: pb::VoidResponse) -> Result<Voiding, Trouble> {
+    use pb::void_response::Result as Said;
+    match answer.result {
+        Some(Said::Voided(pb::Voided {})) => Ok(Voiding::Void),
+        Some(Said::Booked(booking)) => receipt(&booking).map(Voiding::Booked).ok_or(Trouble::Unreadable),
+        // Of a void, "not applied" is said of the void itself; a refusal is of the charge or refund.
+        Some(Said::Refused(refusal)) => match code(refusal) {
+            Some(code) => Ok(Voiding::Refused { code }),
+            None => Err(Trouble::Refused(None)),
+        },
         None => Err(Trouble::Unreadable),
     }
 }

@@ -136,7 +136,14 @@ impl Exchange {
             .method(method)
             .uri(Uri::from_parts(parts).map_err(Cause::new)?)
             .header(ACCEPT, "application/json")
-            .header("x-correlation-id", call.correlation.as_str());
+            .header("x-correlation-id", call.correlation.as_str())
+            .header("traceparent", call.trace.to_w3c())
+            .header("x-b3-traceid", call.trace.trace_id().to_string())
+            .header("x-b3-spanid", call.trace.span_id().to_string())
+            .header("x-b3-sampled", if call.trace.is_sampled() { "1" } else { "0" });
+        if let Some(parent) = call.trace.parent_span_id() {
+            request = request.header("x-b3-parentspanid", parent.to_string());
+        }
         if let Some(key) = &self.api_key {
             request = request.header("x-api-key", key.clone());
         }

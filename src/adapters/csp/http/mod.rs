@@ -17,9 +17,8 @@ use verdict::Trouble;
 use crate::domain::account::Account;
 use crate::domain::address::Msisdn;
 use crate::domain::ids::{ChargeCode, Reference};
-use crate::domain::money::Money;
 use crate::domain::transaction::settle::Receipt;
-use crate::ports::csp::{CallContext, ChargeOrder, Csp, CspError, Identifier, Inquiry, RefundOrder, Sms};
+use crate::ports::csp::{CallContext, ChargeOrder, Csp, CspError, Identifier, Inquiry, RefundOrder, Sms, Voiding};
 
 /// How an operator is reached.
 #[derive(Debug, Clone)]
@@ -107,7 +106,7 @@ impl Csp for HttpCsp {
 
     async fn refund(&self, order: &RefundOrder, call: &CallContext) -> Result<Receipt, CspError> {
         let answered = self.post("/transaction", wire::refund(order), call).await?;
-        self.receipt(&answered).map(|booked| given_back(booked.receipt))
+        self.receipt(&answered).map(|booked| wire::given_back(booked.receipt))
     }
 
     async fn inquire(&self, reference: &Reference, call: &CallContext) -> Result<Inquiry, CspError> {
@@ -122,9 +121,23 @@ impl Csp for HttpCsp {
         {
             return Ok(Inquiry::Refused { code });
         }
-        let booked = self.receipt(&answered)?;
-        let receipt = if booked.is_refund { given_back(booked.receipt) } else { booked.receipt };
-        Ok(Inquiry::Booked(receipt))
+        Ok(Inquiry::Booked(self.receipt(&answered)?.positive()))
+    }
+
+    async fn void(&self, reference: &Reference, call: &CallContext) -> Result<Voiding, CspError> {
+        let path = format!("/transaction/{reference}/void");
+        let answered = self.post(&path, wire::void(), call).await?;
+        if answered.status == 200
+            && let Some(text) = answered.json()
+        {
+            if wire::is_void(text, *reference) {
+                return Ok(Voiding::Void);
+            }
+            if let Some(code) = wire::read_refused(text, *reference) {
+                return Ok(Voiding::Refused { code });
+            }
+        }
+        Ok(Voiding::Booked(self.receipt(&answered)?.positive()))
     }
 
     async fn notify(&self, number: &Msisdn, message: &Sms, call: &CallContext) -> Result<(), CspError> {
@@ -134,11 +147,4 @@ impl Csp for HttpCsp {
             _ => Err(self.judge(Trouble::answered(&answered))),
         }
     }
-}
-
-/// A refund travels as a negative amount; a receipt has what was given back. A CSP that answers a positive amount has
-/// booked something else, and so it reads.
-fn given_back(receipt: Receipt) -> Receipt {
-    let money = Money { minor: receipt.money.minor.saturating_neg(), ..receipt.money };
-    Receipt { money, ..receipt }
 }

@@ -62,6 +62,11 @@ pub(super) fn refund(order: &RefundOrder) -> String {
     .to_string()
 }
 
+/// The body of POST /transaction/{transactionId}/void: the path says it all.
+pub(super) fn void() -> String {
+    json!({}).to_string()
+}
+
 /// The body of POST /notification.
 pub(super) fn notification(number: &Msisdn, message: &Sms) -> String {
     let mut fields = Map::new();
@@ -141,6 +146,24 @@ impl Booked {
         let receipt = Receipt { reference: Reference::parse(&answer.transaction_id)?, money };
         Some(Self { receipt, is_refund: answer.reference_id.is_some() })
     }
+
+    /// The receipt as the port has it: what a refund gives back is positive there.
+    pub(super) fn positive(self) -> Receipt {
+        if self.is_refund { given_back(self.receipt) } else { self.receipt }
+    }
+}
+
+/// A refund travels as a negative amount; a receipt has what was given back. A CSP that answers a positive amount has
+/// booked something else, and so it reads.
+pub(super) fn given_back(receipt: Receipt) -> Receipt {
+    let money = Money { minor: receipt.money.minor.saturating_neg(), ..receipt.money };
+    Receipt { money, ..receipt }
+}
+
+/// Whether an answer says that a reference is void.
+pub(super) fn is_void(text: &[u8], reference: Reference) -> bool {
+    let answer: Option<TransactionAnswer> = serde_json::from_slice(text).ok();
+    answer.is_some_and(|answer| answer.status == "void" && Reference::parse(&answer.transaction_id) == Some(reference))
 }
 
 /// Reads what an inquiry says of a transaction that was refused. Of another transaction it says nothing.

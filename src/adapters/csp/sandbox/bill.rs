@@ -52,6 +52,8 @@ pub(super) enum Decision {
     Booked(i64),
     /// Refused, with this code.
     Refused(String),
+    /// Made void before anything came under it.
+    Void,
 }
 
 /// What is remembered of a reference.
@@ -69,12 +71,19 @@ pub(super) struct Decided {
 impl Decided {
     fn decision(&self) -> Decision {
         let booked = || Decision::Booked(self.minor.saturating_abs());
-        self.refused.clone().map_or_else(booked, Decision::Refused)
+        match self.refused.as_deref() {
+            None => booked(),
+            Some(code::REFERENCE_VOID) => Decision::Void,
+            Some(code) => Decision::Refused(code.to_owned()),
+        }
     }
 
     /// The same answer for the same request; another request is refused.
     fn repeat(&self, number: &str, minor: i64, charge: Option<Reference>) -> Decision {
         let charge = charge.map(|charge| charge.as_bytes().to_vec());
+        if self.decision() == Decision::Void {
+            return Decision::Void;
+        }
         if self.number == number && self.minor == minor && self.charge == charge {
             self.decision()
         } else {
@@ -177,6 +186,17 @@ impl Bill {
             self.give_back(booking, &charge)?;
         }
         Ok(Decision::Booked(booking.minor))
+    }
+
+    /// Makes a reference void under which nothing has come. One that is decided stays so.
+    pub(super) fn void(&self, reference: Reference, at: Time) -> Result<Decision, BillError> {
+        if let Some(decided) = self.file.decided(reference)? {
+            return Ok(decided.decision());
+        }
+        let (number, text) = (String::new(), String::new());
+        let nothing = Booking { reference, number, minor: 0, text, at, time_zone: TimeZone::UTC };
+        self.refuse(&nothing, 0, None, code::REFERENCE_VOID)?;
+        Ok(Decision::Void)
     }
 
     /// What is known of a reference, and of which number.

@@ -35,7 +35,7 @@ use crate::domain::money::{Currency, Money};
 use crate::domain::transaction::settle::Receipt;
 use crate::ports::Cause;
 use crate::ports::clock::Clock;
-use crate::ports::csp::{CallContext, ChargeOrder, Csp, CspError, Identifier, Inquiry, RefundOrder, Sms};
+use crate::ports::csp::{CallContext, ChargeOrder, Csp, CspError, Identifier, Inquiry, RefundOrder, Sms, Voiding};
 use crate::ports::sandbox::{self, ReceivedSms, SandboxUnavailable};
 
 /// The codes with which the sandbox refuses. Which public words each becomes is data of its profile.
@@ -54,6 +54,8 @@ pub mod code {
     pub const INSUFFICIENT_FUNDS: &str = "insufficient-funds";
     /// Another booking has this reference.
     pub const REFERENCE_REUSED: &str = "reference-reused";
+    /// The gateway has made this reference void.
+    pub const REFERENCE_VOID: &str = "reference-void";
     /// A refund of a charge that this account does not have.
     pub const UNKNOWN_CHARGE: &str = "unknown-charge";
     /// A refund of more than is left of its charge.
@@ -154,6 +156,7 @@ impl Sandbox {
         match decision {
             Decision::Booked(minor) => Ok(Receipt { reference, money: Money::new(minor, self.settings.currency) }),
             Decision::Refused(code) => Err(CspError::Refused { code }),
+            Decision::Void => Err(refused(code::REFERENCE_VOID)),
         }
     }
 
@@ -213,8 +216,21 @@ impl Csp for Sandbox {
                 Inquiry::Booked(Receipt { reference: *reference, money })
             }
             Decision::Refused(code) => Inquiry::Refused { code },
+            // It is as if it had never been heard of.
+            Decision::Void => Inquiry::NotKnown,
         };
         answer(Subscriber::by_number(&Msisdn::new(&number)).as_ref(), call, async { Ok(inquiry) }).await
+    }
+
+    async fn void(&self, reference: &Reference, _call: &CallContext) -> Result<Voiding, CspError> {
+        let (reference, at) = (*reference, self.settings.clock.now());
+        match self.counter.write(move |bill| bill.void(reference, at)).await.map_err(unbooked)? {
+            Decision::Booked(minor) => {
+                Ok(Voiding::Booked(Receipt { reference, money: Money::new(minor, self.settings.currency) }))
+            }
+            Decision::Refused(code) => Ok(Voiding::Refused { code }),
+            Decision::Void => Ok(Voiding::Void),
+        }
     }
 
     async fn notify(&self, number: &Msisdn, message: &Sms, call: &CallContext) -> Result<(), CspError> {

@@ -1,0 +1,155 @@
+//! The trace that a request is part of, as W3C Trace Context and B3 write it.
+//!
+//! Invariant: a trace that exists has ids that both forms allow: neither is zero. What a caller sends is taken up only
+//! where all of it is well formed, and made anew otherwise. How spans are recorded is not here.
+
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+
+use super::ids::CorrelationId;
+
+/// Where a call stands in a trace: sent on as it was received, or as it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trace {
+    id: u128,
+    span: u64,
+    parent_span: Option<u64>,
+    sampled: bool,
+}
+
+impl Trace {
+    /// Reads W3C `traceparent`: version, trace, span and flags. A later version may say more; what it says here counts.
+    #[must_use]
+    pub fn from_w3c(text: &str) -> Option<Self> {
+        let mut parts = text.split('-');
+        let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let version = hex(version, 2)?;
+        if version == 0xff || (version == 0 && parts.next().is_some()) {
+            return None;
+        }
+        let span = u64::try_from(hex(span, 16)?).ok()?;
+        let sampled = hex(flags, 2)? & 1 == 1;
+        Self { id: hex(trace, 32)?, span, parent_span: None, sampled }.valid()
+    }
+
+    /// Reads the headers of B3. A trace of 64 bits is one whose upper half is zero; one of which nobody says whether it
+    /// is sampled is.
+    #[must_use]
+    pub fn from_b3(trace: &str, span: &str, parent: Option<&str>, sampled: Option<&str>) -> Option<Self> {
+        let number = hex(trace, 32).or_else(|| hex(trace, 16))?;
+        let id = |text: &str| u64::try_from(hex(text, 16)?).ok();
+        let sampled = !matches!(sampled, Some("0" | "false"));
+        Self { id: number, span: id(span)?, parent_span: parent.and_then(id), sampled }.valid()
+    }
+
+    /// A trace that begins with a request that came with none: its ids follow from the correlation id, so that whoever
+    /// has the one finds the other.
+    #[must_use]
+    pub fn begun_by(correlation: &CorrelationId) -> Self {
+        let digest = Sha256::digest(correlation.as_str().as_bytes());
+        let (pieces, _) = digest.as_chunks::<8>();
+        let number = |index: usize| u64::from_be_bytes(pieces.get(index).copied().unwrap_or_default());
+        let id = (u128::from(number(0)) << 64) | u128::from(number(1));
+        Self { id: id.max(1), span: number(2).max(1), parent_span: None, sampled: true }
+    }
+
+    /// As `traceparent` carries it.
+    #[must_use]
+    pub fn to_w3c(self) -> String {
+        format!("00-{}-{:016x}-{:02x}", self.trace_id(), self.span, u8::from(self.sampled))
+    }
+
+    /// The trace's id: 32 hexadecimal digits.
+    #[must_use]
+    pub fn trace_id(self) -> impl fmt::Display {
+        Hex(self.id, 32)
+    }
+
+    /// The caller's span within it: 16 hexadecimal digits.
+    #[must_use]
+    pub fn span_id(self) -> impl fmt::Display {
+        Hex(u128::from(self.span), 16)
+    }
+
+    /// The span that the caller's is part of, where B3 has told it.
+    #[must_use]
+    pub fn parent_span_id(self) -> Option<impl fmt::Display> {
+        self.parent_span.map(|id| Hex(u128::from(id), 16))
+    }
+
+    /// Whether its spans are to be recorded.
+    #[must_use]
+    pub const fn is_sampled(self) -> bool {
+        self.sampled
+    }
+
+    fn valid(self) -> Option<Self> {
+        (self.id != 0 && self.span != 0).then_some(self)
+    }
+}
+
+struct Hex(u128, usize);
+
+impl fmt::Display for Hex {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:0width$x}", self.0, width = self.1)
+    }
+}
+
+/// Exactly so many hexadecimal digits, in lower case as both forms want them.
+fn hex(text: &str, digits: usize) -> Option<u128> {
+    let well_formed = text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    well_formed.then(|| u128::from_str_radix(text, 16).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const W3C: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn a_trace_is_taken_up_only_where_all_of_it_is_well_formed() {
+        for (text, sent_on) in [
+            (W3C, Some(W3C)),
+            ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", None),
+            ("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-later", Some(W3C)),
+        ] {
+            let read = Trace::from_w3c(text).map(Trace::to_w3c);
+            assert_eq!(read.as_deref(), Some(sent_on.unwrap_or(text)), "{text}");
+        }
+        for text in [
+            "",
+            "00-1-2-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+        ] {
+            assert_eq!(Trace::from_w3c(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn b3_says_the_same_in_other_headers() {
+        let read = |trace, span, sampled| Trace::from_b3(trace, span, Some("0000000000000007"), sampled);
+        let whole = read("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", None).expect("well formed");
+        assert_eq!(whole.to_w3c(), W3C);
+        assert_eq!(whole.parent_span_id().map(|id| id.to_string()).as_deref(), Some("0000000000000007"));
+        let short = read("463ac35c9f6413ad", "00f067aa0ba902b7", Some("0")).expect("well formed");
+        assert_eq!(short.to_w3c(), "00-0000000000000000463ac35c9f6413ad-00f067aa0ba902b7-00");
+        assert_eq!(read("463ac35c9f6413", "00f067aa0ba902b7", None), None);
+        assert_eq!(read("463ac35c9f6413ad", "", None), None);
+    }
+
+    #[test]
+    fn a_trace_that_is_begun_here_is_well_formed_and_the_same_for_its_correlation_id() {
+        let begun = |id| Trace::begun_by(&CorrelationId::parse(id).expect("well formed"));
+        assert_eq!(begun("a"), begun("a"));
+        assert_ne!(begun("a"), begun("b"));
+        assert_eq!(Trace::from_w3c(&begun("a").to_w3c()), Some(begun("a")));
+    }
+}
