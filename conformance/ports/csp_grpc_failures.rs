@@ -14,7 +14,6 @@ use onbill::domain::ids::{AccountRef, ChargeCode, Reference};
 use onbill::domain::money::Money;
 use onbill::domain::transaction::settle::Receipt;
 use onbill::ports::csp::{CallContext, ChargeOrder, Csp, CspError, Identifier, Inquiry};
-use prost::Message as _;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::csp::currency;

@@ -7,6 +7,7 @@ mod ephemeral;
 mod csp;
 pub mod csp_http;
 mod csp_http_failures;
+pub mod csp_grpc;
 mod csp_grpc_failures;
 mod sandbox_bill;
 mod ledger;
