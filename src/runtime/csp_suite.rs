@@ -17,9 +17,13 @@ mod connections;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::{HeaderValue, Uri};
+
 use self::bench::Bench;
 pub use self::cases::{CASES, Case};
 pub use self::terms::Terms;
+use super::sandbox_csp::Protocol;
+use super::wiring::{self, WiringError};
 use crate::ports::csp::Csp;
 
 /// What became of a case.
@@ -78,6 +82,38 @@ pub struct Subject {
     pub stranger: Option<Arc<dyn Csp>>,
     /// Host and port, for connections that are none; `None`: there is no socket.
     pub authority: Option<String>,
+}
+
+/// How a CSP is reached.
+#[derive(Debug, Clone)]
+pub struct Reach {
+    /// How it is spoken to.
+    pub protocol: Protocol,
+    /// Where it is.
+    pub url: Uri,
+    /// The key that it asks for; it does not print.
+    pub api_key: Option<HeaderValue>,
+    /// Certificates that are trusted beside the public authorities', in PEM.
+    pub ca_pem: Option<Vec<u8>>,
+    /// Our own certificate and its key, in PEM.
+    pub identity_pem: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Subject {
+    /// A CSP behind the adapter that a gateway would use. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// Certificates or keys that cannot be used.
+    pub fn reached(reach: &Reach, terms: &Terms) -> Result<Self, WiringError> {
+        let other = Reach { api_key: Some(HeaderValue::from_static("onbill-certify-wrong-key")), ..reach.clone() };
+        let stranger = reach.api_key.is_some().then(|| wiring::reached_csp(&other, &terms.not_applied_codes));
+        let port = reach.url.port_u16().unwrap_or(if reach.url.scheme_str() == Some("https") { 443 } else { 80 });
+        Ok(Self {
+            csp: wiring::reached_csp(reach, &terms.not_applied_codes)?,
+            stranger: stranger.transpose()?,
+            authority: reach.url.host().map(|host| format!("{host}:{port}")),
+        })
+    }
 }
 
 /// Runs the cases that are wanted, one after the other, and tells each as it ends.

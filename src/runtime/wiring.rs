@@ -14,8 +14,11 @@ use tokio_util::task::TaskTracker;
 
 use super::config::directory::{ApiKey, HttpTable, Speaks};
 use super::config::{Config, SANDBOX_CSP};
+use super::csp_suite::Reach;
+use super::sandbox_csp::Protocol;
 use crate::adapters::clock::{ClockFileError, ManualClock, MovableSystemClock, SystemClock};
 use crate::adapters::courier::http::HttpCourier;
+use crate::adapters::csp::grpc::{self, GrpcCsp};
 use crate::adapters::csp::http::{self, HttpCsp};
 use crate::adapters::csp::sandbox::{BillError, Sandbox as ScriptedCsp, Settings};
 use crate::adapters::ephemeral::{self, MemoryEphemeral};
@@ -65,6 +68,9 @@ pub enum WiringError {
     /// A CSP that is spoken to over HTTP.
     #[error("the CSP {0} cannot be spoken to")]
     HttpCsp(CspId, #[source] http::SettingsError),
+    /// A CSP whose adapter process is spoken to over gRPC.
+    #[error("the CSP {0} cannot be spoken to")]
+    GrpcCsp(CspId, #[source] grpc::SettingsError),
     /// A file that a CSP's table names.
     #[error("csp.{csp}.{key}: {path} cannot be read", path = .path.display())]
     CspFile {
@@ -196,6 +202,23 @@ pub fn scripted_csp(
     let opened = ScriptedCsp::open(bill, settings);
     let scripted = Arc::new(opened.map_err(|error| WiringError::Csp(CspId::new(SANDBOX_CSP), error))?);
     Ok(ScriptedOperator { csp: Arc::<ScriptedCsp>::clone(&scripted), back: scripted, clock })
+}
+
+/// The adapter of a CSP that no configuration names.
+pub fn reached_csp(reach: &Reach, not_applied: &[String]) -> Result<Arc<dyn Csp>, WiringError> {
+    let Reach { protocol, url, api_key, ca_pem, identity_pem } = reach.clone();
+    let not_applied = not_applied.to_vec();
+    let id = || CspId::new(url.host().unwrap_or_default());
+    Ok(match protocol {
+        Protocol::Http => {
+            let settings = http::Settings { url: url.clone(), api_key, ca_pem, not_applied };
+            Arc::new(HttpCsp::new(settings).map_err(|error| WiringError::HttpCsp(id(), error))?)
+        }
+        Protocol::Grpc => {
+            let settings = grpc::Settings { url: url.clone(), api_key, ca_pem, identity_pem, not_applied };
+            Arc::new(GrpcCsp::new(settings).map_err(|error| WiringError::GrpcCsp(id(), error))?)
+        }
+    })
 }
 
 /// The CSPs built so far.
