@@ -38,7 +38,7 @@ struct Cli {
 enum Command {
     #[command(flatten)]
     Plain(Plain),
-    /// Certify a gateway against the 28 use cases.
+    /// Certify a gateway against the 28 use cases, or a CSP.
     Certify(Box<commands::certify::CertifyArgs>),
 }
 

@@ -23,8 +23,11 @@ use tokio_util::task::TaskTracker;
 use super::config::directory::{ApiKey, HttpTable, Speaks};
 use super::config::tables::GuardTable;
 use super::config::{Config, SANDBOX_CSP};
+use super::csp_suite::Reach;
+use super::sandbox_csp::Protocol;
 use crate::adapters::clock::{ClockFileError, ManualClock, MovableSystemClock, SystemClock};
 use crate::adapters::courier::http::HttpCourier;
+use crate::adapters::csp::grpc::{self, GrpcCsp};
 use crate::adapters::csp::guarded::{self, Guarded};
 use crate::adapters::csp::http::{self, HttpCsp};
 use crate::adapters::csp::sandbox::{BillError, Sandbox as ScriptedCsp, Settings};
@@ -84,6 +87,9 @@ pub enum WiringError {
     /// A CSP that is spoken to over HTTP.
     #[error("the CSP {0} cannot be spoken to")]
     HttpCsp(CspId, #[source] http::SettingsError),
+    /// A CSP whose adapter process is spoken to over gRPC.
+    #[error("the CSP {0} cannot be spoken to")]
+    GrpcCsp(CspId, #[source] grpc::SettingsError),
     /// A file that a CSP's table names.
     #[error("csp.{csp}.{key}: {path} cannot be read", path = .path.display())]
     CspFile {
@@ -232,6 +238,23 @@ fn event_authorities(config: &Config) -> Result<RootCertStore, WiringError> {
         added = added.saturating_add(1);
     }
     if added == 0 { Err(unusable("there is no certificate in it".to_owned())) } else { Ok(authorities) }
+}
+
+/// The adapter of a CSP that no configuration names.
+pub fn reached_csp(reach: &Reach, not_applied: &[String]) -> Result<Arc<dyn Csp>, WiringError> {
+    let Reach { protocol, url, api_key, ca_pem, identity_pem } = reach.clone();
+    let not_applied = not_applied.to_vec();
+    let id = || CspId::new(url.host().unwrap_or_default());
+    Ok(match protocol {
+        Protocol::Http => {
+            let settings = http::Settings { url: url.clone(), api_key, ca_pem, not_applied };
+            Arc::new(HttpCsp::new(settings).map_err(|error| WiringError::HttpCsp(id(), error))?)
+        }
+        Protocol::Grpc => {
+            let settings = grpc::Settings { url: url.clone(), api_key, ca_pem, identity_pem, not_applied };
+            Arc::new(GrpcCsp::new(settings).map_err(|error| WiringError::GrpcCsp(id(), error))?)
+        }
+    })
 }
 
 /// The CSPs built so far.
