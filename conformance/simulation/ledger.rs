@@ -48,6 +48,8 @@ pub struct Change {
     pub label: String,
     pub state: State,
     pub version: u32,
+    /// Which life of which gateway has done it.
+    pub by: String,
 }
 
 /// The ledger behind all gateways.
@@ -78,7 +80,7 @@ impl Archive {
         match &result {
             Ok(Commit::Done { version }) => {
                 self.world.note(&label, format!("{by} commits {state:?}, version {version}"));
-                let change = Change { at_ms: self.world.now_ms(), label, state, version: *version };
+                let change = Change { at_ms: self.world.now_ms(), label, state, version: *version, by: by.to_owned() };
                 self.history.lock().unwrap_or_else(PoisonError::into_inner).push(change);
             }
             Ok(Commit::Conflict) => self.world.note(&label, format!("{by} meets a conflict over {state:?}")),
