@@ -22,7 +22,7 @@ use super::csp_http::adapter;
 const BUDGET: Duration = Duration::from_millis(400);
 const REFERENCE: &str = "000000000000000000000000000000ff";
 
-fn call() -> CallContext {
+pub(super) fn call() -> CallContext {
     let correlation = CorrelationId::parse("test-1").expect("well formed");
     CallContext { trace: Trace::begun_by(&correlation), correlation, budget: BUDGET }
 }
@@ -54,7 +54,7 @@ async fn refund(csp: &HttpCsp) -> Result<Receipt, CspError> {
     csp.refund(&order, &call()).await
 }
 
-fn verdict<T: std::fmt::Debug>(answer: &Result<T, CspError>) -> String {
+pub(super) fn verdict<T: std::fmt::Debug>(answer: &Result<T, CspError>) -> String {
     match answer {
         Ok(answer) => format!("{answer:?}"),
         Err(CspError::NotApplied(_)) => "not applied".to_owned(),

@@ -3,6 +3,7 @@
 //! Invariant: each runs on a free port with a directory of its own, and none outlives the process of the tests, however
 //! that ends. A server that the machine runs already is neither used nor disturbed.
 
+pub mod postgres;
 pub mod redis;
 
 use std::net::TcpListener;

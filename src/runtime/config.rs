@@ -11,6 +11,7 @@ pub mod schema;
 pub mod tables;
 pub mod directory;
 pub mod redis;
+pub mod postgres;
 mod layers;
 mod relations;
 mod sandbox;
@@ -26,6 +27,7 @@ use figment::value::{Dict, Value};
 use self::directory::Speaks;
 use self::effective::Effective;
 use self::layers::Layers;
+use self::postgres::{Ledger, Postgres};
 use self::problem::{Problem, Problems};
 use self::redis::{Ephemeral, Redis};
 use self::shape::Report;
@@ -96,12 +98,16 @@ pub struct Config {
     pub reconcile: Reconcile,
     /// Keys of the gateway itself.
     pub keys: Keys,
+    /// How events are carried.
+    pub webhooks: Webhooks,
     /// Where short-lived state is kept.
     pub ephemeral: Ephemeral,
     /// How Redis is reached.
     pub redis: Redis,
-    /// How events are carried.
-    pub webhooks: Webhooks,
+    /// Where the ledger is.
+    pub ledger: Ledger,
+    /// How PostgreSQL is reached.
+    pub postgres: Postgres,
     /// The built-in sandbox.
     pub sandbox: Sandbox,
     /// All partners and CSPs.
@@ -150,11 +156,14 @@ impl Config {
             keys,
             ephemeral,
             redis,
+            ledger,
+            postgres,
             webhooks,
             sandbox,
             csp: _,
             partner: _,
         } = tables;
+
         Ok(Self {
             server,
             log,
@@ -162,9 +171,11 @@ impl Config {
             charge,
             reconcile,
             keys,
+            webhooks,
             ephemeral,
             redis,
-            webhooks,
+            ledger,
+            postgres,
             sandbox,
             directory: built.directory,
             partner_keys: built.keys,

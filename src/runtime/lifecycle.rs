@@ -173,6 +173,7 @@ async fn live(
     };
     let worker = tokio::spawn(workers::reconcile(Arc::clone(&gateway), bounds, stop.clone()));
     let deliveries = tokio::spawn(workers::deliver(Arc::clone(&gateway), stop.clone()));
+    let looks = tokio::spawn(workers::watch(Arc::clone(&gateway), stop.clone()));
     let server = tokio::spawn(serve::serve(listener, front, serve_bounds(config), stop.clone()));
 
     tokio::select! {
@@ -195,6 +196,7 @@ async fn live(
     }
     worker.await.unwrap_or_default();
     deliveries.await.unwrap_or_default();
+    looks.await.unwrap_or_default();
     upkeep.await.unwrap_or_default();
     measured.await.unwrap_or_default();
     admin_stop.cancel();

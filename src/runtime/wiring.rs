@@ -4,6 +4,7 @@
 //! which store or operator it speaks to. A new operator is a folder of `adapters/csp` and an arm of `csp` below.
 
 mod ephemeral;
+pub mod ledger;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,12 +23,15 @@ use tokio_util::task::TaskTracker;
 use super::config::directory::{ApiKey, HttpTable, Speaks};
 use super::config::tables::GuardTable;
 use super::config::{Config, SANDBOX_CSP};
+use super::csp_suite::Reach;
+use super::sandbox_csp::Protocol;
 use crate::adapters::clock::{ClockFileError, ManualClock, MovableSystemClock, SystemClock};
 use crate::adapters::courier::http::HttpCourier;
+use crate::adapters::csp::grpc::{self, GrpcCsp};
 use crate::adapters::csp::guarded::{self, Guarded};
 use crate::adapters::csp::http::{self, HttpCsp};
 use crate::adapters::csp::sandbox::{BillError, Sandbox as ScriptedCsp, Settings};
-use crate::adapters::ledger::sqlite::{LEDGER_FILE, LedgerFile, OpenError as LedgerError, SqliteLedger};
+use crate::adapters::ledger::sqlite::{LEDGER_FILE, LedgerFile};
 use crate::adapters::secrets::{SecretsError, SystemSecrets};
 use crate::domain::Time;
 use crate::domain::breaker::Rule;
@@ -46,9 +50,10 @@ use crate::ports::sandbox::SandboxCsp;
 use crate::ports::secrets::Secrets;
 
 pub use self::ephemeral::EphemeralError;
+use self::ledger::LedgerError;
 
 /// The file of the permanent key, where the configuration names no other.
-const MASTER_KEY_FILE: &str = "master.key";
+pub const MASTER_KEY_FILE: &str = "master.key";
 /// The file of the sandbox's clock.
 const CLOCK_FILE: &str = "sandbox-clock";
 
@@ -56,7 +61,7 @@ const CLOCK_FILE: &str = "sandbox-clock";
 #[derive(Debug, thiserror::Error)]
 pub enum WiringError {
     /// The ledger.
-    #[error("the ledger cannot be opened")]
+    #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// The permanent key.
     #[error("the permanent key cannot be read or made")]
@@ -82,6 +87,9 @@ pub enum WiringError {
     /// A CSP that is spoken to over HTTP.
     #[error("the CSP {0} cannot be spoken to")]
     HttpCsp(CspId, #[source] http::SettingsError),
+    /// A CSP whose adapter process is spoken to over gRPC.
+    #[error("the CSP {0} cannot be spoken to")]
+    GrpcCsp(CspId, #[source] grpc::SettingsError),
     /// A file that a CSP's table names.
     #[error("csp.{csp}.{key}: {path} cannot be read", path = .path.display())]
     CspFile {
@@ -115,9 +123,8 @@ pub struct Wired {
 /// Builds everything that the configuration names, in a data directory that exists. Called where a runtime runs, since
 /// stores keep connections.
 pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
-    // First, since its lock says that no other gateway works in this directory.
-    let ledger = Arc::new(SqliteLedger::open(data_dir)?);
-    let oversight: Arc<dyn Oversight> = Arc::<SqliteLedger>::clone(&ledger);
+    // First, since the lock of an embedded one says that no other gateway works in this directory.
+    let ledger::Opened { ledger, outbox, oversight } = ledger::open(config, data_dir)?;
     let key_file: PathBuf = config.keys.master_key_file.clone().unwrap_or_else(|| data_dir.join(MASTER_KEY_FILE));
     let secrets: Arc<dyn Secrets> = Arc::new(SystemSecrets::open(&key_file)?);
     let movable = if config.sandbox.enabled {
@@ -138,7 +145,7 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
     let gateway = Arc::new(Gateway {
         directory: Arc::new(config.directory.clone()),
         csps: csps.all,
-        outbox: Arc::<SqliteLedger>::clone(&ledger),
+        outbox,
         ledger,
         courier: Arc::new(HttpCourier::new(Arc::new(SystemClock::new()), event_authorities(config)?)?),
         posts: Posts::of(&config.directory),
@@ -176,10 +183,11 @@ pub fn inspection(file: &Path) -> Box<dyn LedgerInspection> {
     Box::new(LedgerFile::new(file))
 }
 
-/// The permanent key of a data directory, if it is there. None is made.
-pub fn key_of(data_dir: &Path) -> Result<Option<Box<dyn Secrets>>, WiringError> {
-    let file = data_dir.join(MASTER_KEY_FILE);
-    if file.is_file() { Ok(Some(key(&file)?)) } else { Ok(None) }
+/// Where the permanent key of a configuration is.
+#[must_use]
+pub fn key_file_of(config: &Config) -> Option<PathBuf> {
+    let in_data_dir = || config.server.data_dir.as_ref().map(|data_dir| data_dir.join(MASTER_KEY_FILE));
+    config.keys.master_key_file.clone().or_else(in_data_dir)
 }
 
 /// The permanent key in a file that is there.
@@ -230,6 +238,23 @@ fn event_authorities(config: &Config) -> Result<RootCertStore, WiringError> {
         added = added.saturating_add(1);
     }
     if added == 0 { Err(unusable("there is no certificate in it".to_owned())) } else { Ok(authorities) }
+}
+
+/// The adapter of a CSP that no configuration names.
+pub fn reached_csp(reach: &Reach, not_applied: &[String]) -> Result<Arc<dyn Csp>, WiringError> {
+    let Reach { protocol, url, api_key, ca_pem, identity_pem } = reach.clone();
+    let not_applied = not_applied.to_vec();
+    let id = || CspId::new(url.host().unwrap_or_default());
+    Ok(match protocol {
+        Protocol::Http => {
+            let settings = http::Settings { url: url.clone(), api_key, ca_pem, not_applied };
+            Arc::new(HttpCsp::new(settings).map_err(|error| WiringError::HttpCsp(id(), error))?)
+        }
+        Protocol::Grpc => {
+            let settings = grpc::Settings { url: url.clone(), api_key, ca_pem, identity_pem, not_applied };
+            Arc::new(GrpcCsp::new(settings).map_err(|error| WiringError::GrpcCsp(id(), error))?)
+        }
+    })
 }
 
 /// The CSPs built so far.

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::ids::PartnerId;
-use crate::flows::{Gateway, deliver, reconcile};
+use crate::flows::{Gateway, deliver, reconcile, watch};
 
 /// Bounds of reconciliation, from the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +86,19 @@ async fn deliver_to(gateway: Arc<Gateway>, partner: PartnerId, stop: Cancellatio
     let drained = async { while under_way.join_next().await.is_some() {} };
     if tokio::time::timeout(DELIVERY_DRAIN, drained).await.is_err() {
         tracing::warn!(%partner, "some events will be sent again");
+    }
+}
+
+/// Looks at what is watched until `stop` is called, for changes that other gateways have made.
+pub async fn watch(gateway: Arc<Gateway>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(watch::LOOK) => {}
+        }
+        if let Err(error) = watch::look(&gateway).await {
+            tracing::warn!(cause = ?error.0, "what is watched cannot be looked at");
+        }
     }
 }
 

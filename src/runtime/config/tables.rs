@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::postgres::{Ledger, Postgres};
 use super::redis::{Ephemeral, Redis};
 
 /// The whole configuration as written.
@@ -29,12 +30,16 @@ pub struct Tables {
     pub reconcile: Reconcile,
     /// `[keys]`
     pub keys: Keys,
+    /// `[webhooks]`
+    pub webhooks: Webhooks,
     /// `[ephemeral]`
     pub ephemeral: Ephemeral,
     /// `[redis]`
     pub redis: Redis,
-    /// `[webhooks]`
-    pub webhooks: Webhooks,
+    /// `[ledger]`
+    pub ledger: Ledger,
+    /// `[postgres]`
+    pub postgres: Postgres,
     /// `[sandbox]`
     pub sandbox: Sandbox,
     /// `[csp.<id>]`
