@@ -10,6 +10,7 @@
 
 mod arrows;
 mod house;
+mod tls;
 mod config;
 mod cli;
 mod gateway;

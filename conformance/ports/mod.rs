@@ -4,8 +4,10 @@
 //! rig.
 
 mod ephemeral;
+mod ephemeral_redis;
 mod csp;
 pub mod csp_http;
 mod csp_http_failures;
+mod csp_guarded;
 mod sandbox_bill;
 mod ledger;

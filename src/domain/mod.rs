@@ -11,11 +11,13 @@ pub mod api_key;
 pub mod directory;
 pub mod account;
 pub mod pin;
+pub mod rate;
 pub mod transaction;
 pub mod event;
 pub mod webhook;
 pub mod public_address;
 pub mod trace;
+pub mod breaker;
 
 /// A moment of the gateway's clock.
 pub type Time = jiff::Timestamp;

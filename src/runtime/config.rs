@@ -11,6 +11,7 @@ pub mod schema;
 pub mod tables;
 pub mod directory;
 pub mod postgres;
+pub mod redis;
 mod layers;
 mod relations;
 mod sandbox;
@@ -28,8 +29,9 @@ use self::effective::Effective;
 use self::layers::Layers;
 use self::postgres::{Ledger, Postgres};
 use self::problem::{Problem, Problems};
+use self::redis::{Ephemeral, Redis};
 use self::shape::Report;
-use self::tables::{Charge, Keys, Log, Pin, Reconcile, Sandbox, Server, Tables};
+use self::tables::{Charge, GuardTable, Keys, Log, Pin, Reconcile, Sandbox, Server, Tables, Webhooks};
 use crate::domain::api_key::PartnerKeys;
 use crate::domain::directory::Directory;
 use crate::domain::ids::CspId;
@@ -100,14 +102,20 @@ pub struct Config {
     pub ledger: Ledger,
     /// How PostgreSQL is reached.
     pub postgres: Postgres,
+    /// How events are carried.
+    pub webhooks: Webhooks,
+    /// Where short-lived state is kept.
+    pub ephemeral: Ephemeral,
+    /// How Redis is reached.
+    pub redis: Redis,
     /// The built-in sandbox.
     pub sandbox: Sandbox,
     /// All partners and CSPs.
     pub directory: Directory,
     /// Whose key is whose.
     pub partner_keys: PartnerKeys,
-    /// How each CSP is spoken to.
-    pub adapters: Vec<(CspId, Speaks)>,
+    /// How each CSP is spoken to, and the bounds around it.
+    pub adapters: Vec<(CspId, Speaks, GuardTable)>,
     /// All of it as the start log shows it.
     pub effective: Effective,
 }
@@ -139,8 +147,23 @@ impl Config {
         let Some(built) = built.filter(|_| problems.is_empty()) else {
             return Err(Problems(problems));
         };
-        let Tables { server, log, pin, charge, reconcile, keys, ledger, postgres, sandbox, csp: _, partner: _ } =
-            tables;
+        let Tables {
+            server,
+            log,
+            pin,
+            charge,
+            reconcile,
+            keys,
+            ledger,
+            postgres,
+            ephemeral,
+            redis,
+            webhooks,
+            sandbox,
+            csp: _,
+            partner: _,
+        } = tables;
+
         Ok(Self {
             server,
             log,
@@ -150,6 +173,9 @@ impl Config {
             keys,
             ledger,
             postgres,
+            webhooks,
+            ephemeral,
+            redis,
             sandbox,
             directory: built.directory,
             partner_keys: built.keys,

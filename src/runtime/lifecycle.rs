@@ -164,7 +164,7 @@ async fn live(
 
     let admin_stop = CancellationToken::new();
     let upkeep = tokio::spawn(workers::keep_metrics(metrics.clone(), stop.clone()));
-    let measured = tokio::spawn(admin::ledger::measure(overseen.clone(), stop.clone()));
+    let measured = tokio::spawn(admin::measure(overseen.clone(), stop.clone()));
     let admin = Admin { gateway: Arc::clone(&gateway), overseen, metrics, stop: stop.clone() };
     let admin = tokio::spawn(admin::serve(admin_listener, admin, admin_stop.clone()));
     let bounds = ReconcileBounds {

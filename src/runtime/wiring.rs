@@ -3,27 +3,35 @@
 //! Invariant: what a configuration names is built here or the start stops with what is wrong; no flow and no face knows
 //! which store or operator it speaks to. A new operator is a folder of `adapters/csp` and an arm of `csp` below.
 
+mod ephemeral;
 pub mod ledger;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use ::http::HeaderValue;
 use jiff::tz::TimeZone;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use tokio_util::task::TaskTracker;
 
 use super::config::directory::{ApiKey, HttpTable, Speaks};
+use super::config::tables::GuardTable;
 use super::config::{Config, SANDBOX_CSP};
 use crate::adapters::clock::{ClockFileError, ManualClock, MovableSystemClock, SystemClock};
 use crate::adapters::courier::http::HttpCourier;
+use crate::adapters::csp::guarded::{self, Guarded};
 use crate::adapters::csp::http::{self, HttpCsp};
 use crate::adapters::csp::sandbox::{BillError, Sandbox as ScriptedCsp, Settings};
-use crate::adapters::ephemeral::{self, MemoryEphemeral};
 use crate::adapters::ledger::sqlite::{LEDGER_FILE, LedgerFile};
 use crate::adapters::secrets::{SecretsError, SystemSecrets};
 use crate::domain::Time;
+use crate::domain::breaker::Rule;
 use crate::domain::directory::CspProfile;
 use crate::domain::ids::{CspId, InstanceId};
 use crate::domain::money::Currency;
@@ -38,6 +46,7 @@ use crate::ports::oversight::Oversight;
 use crate::ports::sandbox::SandboxCsp;
 use crate::ports::secrets::Secrets;
 
+pub use self::ephemeral::EphemeralError;
 use self::ledger::LedgerError;
 
 /// The file of the permanent key, where the configuration names no other.
@@ -63,9 +72,15 @@ pub enum WiringError {
     /// A CSP.
     #[error("the CSP {0} cannot be opened")]
     Csp(CspId, #[source] BillError),
+    /// Short-lived state.
+    #[error(transparent)]
+    Ephemeral(#[from] EphemeralError),
     /// The courier.
     #[error("events cannot be sent")]
     Courier(#[from] rustls::Error),
+    /// The certificates that the courier is to trust.
+    #[error("webhooks.ca_file: {path} cannot be used: {1}", path = .0.display())]
+    EventAuthorities(PathBuf, String),
     /// A CSP that is spoken to over HTTP.
     #[error("the CSP {0} cannot be spoken to")]
     HttpCsp(CspId, #[source] http::SettingsError),
@@ -105,7 +120,7 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
     // First, since the lock of an embedded one says that no other gateway works in this directory.
     let ledger::Opened { ledger, outbox, oversight } = ledger::open(config, data_dir)?;
     let key_file: PathBuf = config.keys.master_key_file.clone().unwrap_or_else(|| data_dir.join(MASTER_KEY_FILE));
-    let secrets = Arc::new(SystemSecrets::open(&key_file)?);
+    let secrets: Arc<dyn Secrets> = Arc::new(SystemSecrets::open(&key_file)?);
     let movable = if config.sandbox.enabled {
         Some(Arc::new(MovableSystemClock::open(&data_dir.join(CLOCK_FILE))?))
     } else {
@@ -116,9 +131,9 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
         None => Arc::new(SystemClock::new()),
     };
     let mut csps = Csps::default();
-    for (id, adapter) in &config.adapters {
+    for (id, adapter, guard) in &config.adapters {
         let profile = config.directory.csp(id).ok_or_else(|| WiringError::NoProfile(id.clone()))?;
-        csp(&mut csps, adapter, profile, data_dir, &clock)?;
+        csp(&mut csps, adapter, guard, profile, data_dir, &clock)?;
     }
     let instance = InstanceId::new(secrets.fresh_correlation_id().as_str());
     let gateway = Arc::new(Gateway {
@@ -126,12 +141,13 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
         csps: csps.all,
         outbox,
         ledger,
-        courier: Arc::new(HttpCourier::new(Arc::new(SystemClock::new()))?),
+        courier: Arc::new(HttpCourier::new(Arc::new(SystemClock::new()), event_authorities(config)?)?),
         posts: Posts::of(&config.directory),
-        ephemeral: Arc::new(MemoryEphemeral::new(ephemeral::Bounds::default())),
+        ephemeral: ephemeral::ephemeral(config, &secrets)?,
         clock,
         secrets,
         instance,
+        flights_asked: AtomicU64::new(0),
         bounds: Bounds {
             pin_ttl_s: config.pin.ttl_s,
             pin_tries_max: config.pin.tries_max,
@@ -203,6 +219,21 @@ pub fn scripted_csp(
     Ok(ScriptedOperator { csp: Arc::<ScriptedCsp>::clone(&scripted), back: scripted, clock })
 }
 
+/// Whom the courier trusts: the public authorities, and those that the configuration names.
+fn event_authorities(config: &Config) -> Result<RootCertStore, WiringError> {
+    let mut authorities = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let Some(path) = &config.webhooks.ca_file else { return Ok(authorities) };
+    let unusable = |why: String| WiringError::EventAuthorities(path.clone(), why);
+    let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    let mut added = 0_usize;
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
+        authorities.add(certificate).map_err(|error| unusable(error.to_string()))?;
+        added = added.saturating_add(1);
+    }
+    if added == 0 { Err(unusable("there is no certificate in it".to_owned())) } else { Ok(authorities) }
+}
+
 /// The CSPs built so far.
 #[derive(Default)]
 struct Csps {
@@ -214,6 +245,7 @@ struct Csps {
 fn csp(
     csps: &mut Csps,
     adapter: &Speaks,
+    guard: &GuardTable,
     profile: &CspProfile,
     data_dir: &Path,
     clock: &Arc<dyn Clock>,
@@ -226,16 +258,36 @@ fn csp(
             let scripted =
                 ScriptedCsp::open(&file, settings).map_err(|error| WiringError::Csp(profile.id.clone(), error))?;
             let scripted = Arc::new(scripted);
-            csps.all.insert(profile.id.clone(), Arc::<ScriptedCsp>::clone(&scripted));
+            csps.all.insert(profile.id.clone(), guarded(profile, Arc::<ScriptedCsp>::clone(&scripted), guard));
             csps.scripted.insert(profile.id.clone(), scripted);
         }
         Speaks::Http(table) => {
             let settings = http_settings(&profile.id, table)?;
             let http = HttpCsp::new(settings).map_err(|error| WiringError::HttpCsp(profile.id.clone(), error))?;
-            csps.all.insert(profile.id.clone(), Arc::new(http));
+            csps.all.insert(profile.id.clone(), guarded(profile, Arc::new(http), guard));
         }
     }
     Ok(())
+}
+
+/// Puts an operator behind its bounds.
+fn guarded(profile: &CspProfile, csp: Arc<dyn Csp>, table: &GuardTable) -> Arc<dyn Csp> {
+    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let rule = Rule {
+        window_ms: table.window_ms,
+        calls_min: table.calls_min,
+        failure_percent: table.failure_percent,
+        open_ms: table.open_ms,
+        probes: table.probes,
+    };
+    let settings = guarded::Settings {
+        calls_max: count(table.calls_max),
+        inquiries_max: count(table.inquiries_max),
+        queue_max: count(table.queue_max),
+        queue_wait: Duration::from_millis(u64::from(table.queue_wait_ms)),
+        breaker: table.breaker.then_some(rule),
+    };
+    Arc::new(Guarded::new(&profile.id, csp, settings))
 }
 
 /// Reads the files that the settings of an HTTP adapter name.

@@ -12,7 +12,8 @@ use jiff::tz::TimeZone;
 use super::sandbox::DEMO_KEYS;
 use super::shape::Report;
 use super::tables::{
-    Adapter, CspTable, PartnerTable, RecoveryWord, RefundsWord, Secret, Tables, TestNumbersTable, WebhookTable,
+    Adapter, CspTable, GuardTable, PartnerTable, RecoveryWord, RefundsWord, Secret, Tables, TestNumbersTable,
+    WebhookTable,
 };
 use crate::domain::api_key::{KeyDigest, PartnerKeys};
 use crate::domain::directory::{
@@ -32,8 +33,8 @@ pub struct Built {
     pub directory: Directory,
     /// Whose key is whose.
     pub keys: PartnerKeys,
-    /// How each CSP is spoken to.
-    pub adapters: Vec<(CspId, Speaks)>,
+    /// How each CSP is spoken to, and the bounds around it.
+    pub adapters: Vec<(CspId, Speaks, GuardTable)>,
 }
 
 /// How one CSP is spoken to. Files are named here and read when the adapter is built.
@@ -74,7 +75,7 @@ pub fn build(tables: &Tables, report: &mut Report) -> Option<Built> {
     for (id, table) in &tables.csp {
         let adapter = adapter(id, table, tables, report);
         if let Some((adapter, profile)) = adapter.zip(csp(id, table, tables, report)) {
-            adapters.push((profile.id.clone(), adapter));
+            adapters.push((profile.id.clone(), adapter, table.guard.clone()));
             csps.push(profile);
         }
     }

@@ -1,12 +1,13 @@
 //! Whether the settings of the gateway fit one another.
 //!
 //! Invariant: a set of bounds that cannot hold together stops the start; it is never merely warned of. Each value is
-//! within its own bounds already (`schema.rs`). CSPs and partners are judged in `directory.rs`,
-//! PostgreSQL in `postgres.rs`.
+//! within its own bounds already (`schema.rs`). CSPs and partners are judged in `directory.rs`, PostgreSQL in
+//! `postgres.rs` and Redis in `redis.rs`.
 
 use std::net::SocketAddr;
 
 use super::postgres::{self, LedgerStore};
+use super::redis;
 use super::shape::Report;
 use super::tables::Tables;
 
@@ -22,6 +23,7 @@ pub fn check(tables: &Tables, report: &mut Report) {
     data_dir(tables, report);
     log_filter(tables, report);
     postgres::check(tables, report);
+    redis::check(tables, report);
 }
 
 fn deadlines(tables: &Tables, report: &mut Report) {

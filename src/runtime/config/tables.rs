@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::postgres::{Ledger, Postgres};
+use super::redis::{Ephemeral, Redis};
 
 /// The whole configuration as written.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -33,6 +34,12 @@ pub struct Tables {
     pub ledger: Ledger,
     /// `[postgres]`
     pub postgres: Postgres,
+    /// `[webhooks]`
+    pub webhooks: Webhooks,
+    /// `[ephemeral]`
+    pub ephemeral: Ephemeral,
+    /// `[redis]`
+    pub redis: Redis,
     /// `[sandbox]`
     pub sandbox: Sandbox,
     /// `[csp.<id>]`
@@ -181,6 +188,14 @@ pub struct Keys {
     pub master_key_file: Option<PathBuf>,
 }
 
+/// How events are carried to partners, whoever they are.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Webhooks {
+    /// File of certificates that are trusted beside the public authorities'.
+    pub ca_file: Option<PathBuf>,
+}
+
 /// The built-in sandbox.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -289,6 +304,8 @@ pub struct CspTable {
     pub amount_max: Option<String>,
     /// Where its days begin.
     pub time_zone: String,
+    /// What keeps it from taking others along when it fails.
+    pub guard: GuardTable,
     /// Its refusal codes → public texts.
     pub verdicts: BTreeMap<String, String>,
     /// Numbers to test with.
@@ -318,9 +335,53 @@ impl Default for CspTable {
             prepaid: true,
             amount_max: None,
             time_zone: "UTC".to_owned(),
+            guard: GuardTable::default(),
             verdicts: BTreeMap::new(),
             test_numbers: None,
             sms: CspSmsTable::default(),
+        }
+    }
+}
+
+/// `[csp.<id>.guard]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GuardTable {
+    /// Most calls under way, inquiries and voids aside.
+    pub calls_max: u32,
+    /// Most inquiries and voids under way.
+    pub inquiries_max: u32,
+    /// Most calls that wait for a place, of each of the two.
+    pub queue_max: u32,
+    /// Milliseconds that one may wait.
+    pub queue_wait_ms: u32,
+    /// Whether it is left alone when it fails too often.
+    pub breaker: bool,
+    /// Milliseconds of which the calls are counted.
+    pub window_ms: u32,
+    /// Fewest calls of a window that tell something.
+    pub calls_min: u32,
+    /// Per cent of them that must have failed.
+    pub failure_percent: u32,
+    /// Milliseconds for which it is left alone.
+    pub open_ms: u32,
+    /// Calls that are let through then, to see whether it is back.
+    pub probes: u32,
+}
+
+impl Default for GuardTable {
+    fn default() -> Self {
+        Self {
+            calls_max: 256,
+            inquiries_max: 16,
+            queue_max: 256,
+            queue_wait_ms: 50,
+            breaker: true,
+            window_ms: 10_000,
+            calls_min: 20,
+            failure_percent: 50,
+            open_ms: 5_000,
+            probes: 3,
         }
     }
 }
