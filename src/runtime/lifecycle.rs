@@ -194,11 +194,9 @@ async fn live(
     if tokio::time::timeout(lease, gateway.tasks.wait()).await.is_err() {
         tracing::error!("some transactions are left to reconciliation");
     }
-    worker.await.unwrap_or_default();
-    deliveries.await.unwrap_or_default();
-    looks.await.unwrap_or_default();
-    upkeep.await.unwrap_or_default();
-    measured.await.unwrap_or_default();
+    for ended in [worker, deliveries, looks, upkeep, measured] {
+        ended.await.unwrap_or_default();
+    }
     admin_stop.cancel();
     match admin.await {
         Ok(ended) => Ok(ended?),
