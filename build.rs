@@ -1,7 +1,8 @@
 //! Compiles the protos without protoc.
 //!
 //! Invariant: one descriptor set serves the generated code, reflection, the JSON face and OpenAPI, so that they cannot
-//! disagree. It keeps the comments (OpenAPI prints them) and the options (the JSON routes come from them).
+//! disagree. It keeps the comments (OpenAPI prints them) and the options (the JSON routes come from them). What CSPs
+//! serve is a package of its own, compiled as any CSP would compile it: it is no part of the partners' API.
 
 use std::path::PathBuf;
 
@@ -9,6 +10,8 @@ use prost::Message as _;
 
 /// Where the API lies below `proto/`. Every file in it is compiled: a new noun needs no edit here.
 const API: &str = "onbill/v1";
+/// What a CSP's adapter process serves.
+const CSP: &str = "onbill/csp/v1/csp.proto";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -29,5 +32,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".")
         .include_file("pb.rs")
         .compile_fds(descriptors)?;
+    let csp = protox::compile([CSP], ["proto"])?;
+    std::fs::write(out.join("csp.binpb"), csp.encode_to_vec())?;
+    tonic_prost_build::configure().compile_fds(csp)?;
     Ok(())
 }

@@ -10,11 +10,13 @@
 
 mod arrows;
 mod house;
+mod tls;
 mod config;
 mod cli;
 mod gateway;
 mod operator;
 mod crash;
 mod certify;
+mod servers;
 mod ports;
 mod simulation;

@@ -87,6 +87,7 @@ macro_rules! suite {
 suite!(sandbox, crate::ports::csp::sandbox_rig, paused: true);
 suite!(guarded, crate::ports::csp_guarded::rig, paused: true);
 suite!(http, crate::ports::csp_http::rig, paused: false);
+suite!(grpc, crate::ports::csp_grpc::rig, paused: false);
 
 /// An operator, what is behind it, and its clock.
 #[derive(Clone)]

@@ -13,7 +13,7 @@ use onbill::domain::address::Msisdn;
 use onbill::domain::ids::Reference;
 use onbill::domain::money::Money;
 use onbill::ports::Cause;
-use onbill::ports::csp::SmsText;
+use onbill::ports::csp::{Csp, SmsText};
 use onbill::ports::sandbox::{Bill, BillLine, BookedLine, ReceivedSms, SandboxCsp, SandboxUnavailable};
 use serde_json::{Value, json};
 
@@ -35,8 +35,13 @@ pub fn adapter(authority: &str) -> HttpCsp {
 
 pub(super) fn rig() -> Rig {
     let operator = Operator::start(&["--standing-clock", &noon().to_string()]);
+    rig_of(Arc::new(adapter(operator.authority())), operator)
+}
+
+/// A rig of an operator that an adapter speaks to.
+pub(super) fn rig_of(csp: Arc<dyn Csp>, operator: Operator) -> Rig {
     let doors = Arc::new(Doors(operator.client()));
-    Rig::behind(Arc::new(adapter(operator.authority())), doors.clone(), doors, BUDGET, Arc::new(operator))
+    Rig::behind(csp, doors.clone(), doors, BUDGET, Arc::new(operator))
 }
 
 /// The operator's own doors.

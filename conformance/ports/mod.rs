@@ -4,9 +4,12 @@
 //! rig.
 
 mod ephemeral;
+mod ephemeral_redis;
 mod csp;
 pub mod csp_http;
 mod csp_http_failures;
 mod csp_guarded;
+pub mod csp_grpc;
+mod csp_grpc_failures;
 mod sandbox_bill;
 mod ledger;

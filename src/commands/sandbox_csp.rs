@@ -11,15 +11,17 @@ use super::{Outcome, chain};
 use crate::domain::Time;
 use crate::domain::api_key::KeyDigest;
 use crate::domain::money::Currency;
-use crate::runtime::sandbox_csp::{self, Listening, Options};
+use crate::runtime::sandbox_csp::{self, Listening, Options, Protocol};
 
 /// Arguments of `sandbox-csp`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "The CSP API is deploy/csp/csp-api-v1.yaml: POST /account/validate, POST /transaction,
-GET /transaction/{transactionId}, POST /notification. Its accounts are those of the sandbox: a
-number is 555, five free digits, and two digits that say what the account is (5550100001).
+#[command(
+    after_help = "With --protocol http it serves deploy/csp/csp-api-v1.yaml: POST /account/validate, POST /transaction,
+GET /transaction/{transactionId} and POST …/void, POST /notification. With --protocol grpc it serves
+onbill.csp.v1.CspService of proto/onbill/csp/v1/csp.proto, with reflection. Its accounts are those of
+the sandbox: a number is 555, five free digits, and two digits that say what it is (5550100001).
 
-Beside it, for whoever tests:
+Beside it, for whoever tests, over HTTP/1.1 on the same port with either protocol:
   GET  /bill                   every line of every bill, one JSON object a line
   GET  /bill?address=N         the bill of a number, with its total
   GET  /messages?address=N     what a number has received, newest first
@@ -28,25 +30,31 @@ Beside it, for whoever tests:
   POST /faults                 has requests go wrong; GET shows the orders, DELETE forgets them
 
 An order for a fault: {\"fault\":F,\"verb\":V,\"address\":N,\"reference\":R,\"nth\":1,\"count\":1}; all
-but the fault is optional. V is account, charge, refund, inquire or notify. F is one of
+but the fault is optional. V is account, charge, refund, inquire, void or notify. F is one of
   answer-lost    done, never answered         request-lost     not done, never answered
   cut-before     closed, not done             cut-after        done, then closed
   cut-answer     closed within the answer     late             closed, done after delayMs
   delay          answered after delayMs       twice            done twice under its reference
   not-applied    not done, may be repeated    status           answers status; done if applied
+  (status is an HTTP status, or with --protocol grpc a number of gRPC, 1 to 16)
   wrong-amount, wrong-reference, broken-json  done, answered wrongly
 
 Examples:
   onbill sandbox-csp --data-dir ./operator
   curl -s http://127.0.0.1:8090/faults -d '{\"fault\":\"cut-after\",\"verb\":\"charge\",\"count\":3}'
+  onbill sandbox-csp --data-dir ./operator --protocol grpc
   onbill sandbox-csp --data-dir ./operator --listen 127.0.0.1:0 --api-key secret --currency JPY
   curl -s http://127.0.0.1:8090/bill
 
-Exit codes: 0 shut down in order, 1 failed, 2 wrong arguments.")]
+Exit codes: 0 shut down in order, 1 failed, 2 wrong arguments."
+)]
 pub struct Arguments {
     /// Where gateways call.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8090")]
     pub listen: SocketAddr,
+    /// How gateways speak to it.
+    #[arg(long, value_enum, default_value_t = Speaks::Http)]
+    pub protocol: Speaks,
     /// Where its bill is kept.
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
@@ -61,6 +69,15 @@ pub struct Arguments {
     pub standing_clock: Option<Time>,
 }
 
+/// How gateways speak to the operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Speaks {
+    /// The CSP API v1 over HTTP/1.1.
+    Http,
+    /// onbill.csp.v1 over gRPC.
+    Grpc,
+}
+
 fn currency(code: &str) -> Result<Currency, String> {
     Currency::from_code(code).ok_or_else(|| "must be a currency of ISO 4217 that has a minor unit, like MXN".to_owned())
 }
@@ -72,6 +89,10 @@ fn currency(code: &str) -> Result<Currency, String> {
 pub fn run(arguments: Arguments, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Outcome> {
     let options = Options {
         listen: arguments.listen,
+        protocol: match arguments.protocol {
+            Speaks::Http => Protocol::Http,
+            Speaks::Grpc => Protocol::Grpc,
+        },
         data_dir: arguments.data_dir,
         api_key: arguments.api_key.map(|key| KeyDigest::of(key.as_bytes())),
         currency: arguments.currency,

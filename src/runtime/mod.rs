@@ -13,3 +13,4 @@ pub mod admin;
 pub mod webhooks;
 pub mod telemetry;
 pub mod sandbox_csp;
+pub mod csp_suite;

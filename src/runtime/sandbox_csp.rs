@@ -1,12 +1,14 @@
-//! The sandbox CSP as a process of its own: an operator to be spoken to over HTTP.
+//! The sandbox CSP as a process of its own: an operator to be spoken to over HTTP or gRPC.
 //!
 //! Invariant: it is the same scripted operator as the gateway's own (contract section 6), behind the wire of
-//! `deploy/csp/csp-api-v1.yaml`; what it has booked is in a file of its own and outlives it and every gateway. Once it
+//! `deploy/csp/csp-api-v1.yaml` or of `proto/onbill/csp/v1/csp.proto`; what it has booked is in a file of its own and outlives it and every gateway. Once it
 //! has read a request it works on it, whether or not the caller still waits. No real money moves.
 
 mod connections;
 mod routes;
 mod orders;
+mod json;
+mod grpc;
 mod faults;
 mod books;
 
@@ -28,11 +30,22 @@ use crate::domain::money::Currency;
 /// The file of the bill in the data directory.
 const BILL_FILE: &str = "csp-bill.sqlite";
 
+/// How gateways speak to the operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// The CSP API v1, over HTTP/1.1.
+    Http,
+    /// `onbill.csp.v1`, over HTTP/2; the doors for whoever tests stay on HTTP/1.1, on the same port.
+    Grpc,
+}
+
 /// How the operator is set up.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// How gateways speak to it.
+    pub protocol: Protocol,
     /// Where its bill is; made if it is not there.
     pub data_dir: PathBuf,
     /// The key that it asks for; `None` asks for none.
@@ -78,7 +91,7 @@ pub fn run(options: &Options, told: impl FnOnce(&Listening)) -> Result<(), Opera
     make(&options.data_dir).map_err(|error| OperatorError::DataDir(options.data_dir.clone(), error))?;
     let bill = options.data_dir.join(BILL_FILE);
     let scripted = wiring::scripted_csp(&options.data_dir, &bill, options.currency, options.standing_at)?;
-    let operator = Arc::new(Operator::new(scripted, options.api_key));
+    let operator = Arc::new(Operator::new(scripted, options.api_key, options.protocol));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;

@@ -5,3 +5,4 @@
 pub mod sandbox;
 pub mod http;
 pub mod guarded;
+pub mod grpc;

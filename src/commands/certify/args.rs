@@ -4,14 +4,16 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
+use super::csp::CspArgs;
 use super::faces::Face;
 use super::select::Selection;
 
 const USAGE: &str = "\
 onbill certify --target <URL> --api-key <KEY> [OPTIONS]
-       onbill certify --list | --accounts-example";
+       onbill certify --list | --accounts-example
+       onbill certify csp --protocol <http|grpc> --url <URL> --accounts <FILE> [OPTIONS]";
 
 const AFTER_HELP: &str = "\
 EXAMPLES
@@ -39,8 +41,12 @@ EXIT CODE
 /// Certify a gateway against the 28 use cases.
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools)] // Each is a flag of its own on the command line.
-#[command(after_help = AFTER_HELP, override_usage = USAGE)]
+#[command(after_help = AFTER_HELP, override_usage = USAGE, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct CertifyArgs {
+    /// What else can be certified.
+    #[command(subcommand)]
+    pub other: Option<Other>,
+
     /// The gateway: http://HOST:PORT or https://HOST:PORT.
     #[arg(long, value_name = "URL", required_unless_present_any = ["list", "accounts_example"])]
     pub target: Option<String>,
@@ -116,6 +122,13 @@ pub struct CertifyArgs {
     /// No colours, as with the environment's NO_COLOR.
     #[arg(long, env = "NO_COLOR", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub no_color: bool,
+}
+
+/// What can be certified beside a gateway.
+#[derive(Debug, Subcommand)]
+pub enum Other {
+    /// Certify a CSP: its API, or its adapter process.
+    Csp(Box<CspArgs>),
 }
 
 /// Which faces to certify.

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +14,9 @@ use http::Uri;
 use serde_json::json;
 
 use super::accounts;
-use super::args::CertifyArgs;
+use super::args::{CertifyArgs, Other};
 use super::cases;
+use super::csp;
 use super::pins::{Ask, Pins};
 use super::progress::{Countdown, Progress, Style};
 use super::report;
@@ -28,7 +30,11 @@ const NOT_ALL_CHECKED: u8 = 3;
 
 /// Runs the command.
 pub async fn run(args: CertifyArgs) -> ExitCode {
-    match run_checked(&args).await {
+    let ended = match &args.other {
+        Some(Other::Csp(args)) => csp::run(args).await,
+        None => run_checked(&args).await,
+    };
+    match ended {
         Ok(code) => code,
         Err(why) => {
             let _ = writeln!(std::io::stderr(), "error: {why}");
@@ -50,20 +56,26 @@ async fn run_checked(args: &CertifyArgs) -> Result<ExitCode, String> {
     if let Some(directory) = &args.report {
         report::prepare(directory)?;
     }
-    let progress = Arc::new(progress(args));
+    let progress = Arc::new(progress(args.json, args.no_color));
     let outcome = certify(options, Arc::<Progress>::clone(&progress)).await.map_err(|error| error.to_string())?;
-    progress.summary(&outcome);
-    if args.json {
-        print(&format!("{}\n", report::json::render(&outcome)));
-    }
-    if let Some(directory) = &args.report {
-        report::write(directory, &outcome)?;
-        progress.line(&format!("report: {}", directory.join(report::PAGE).display()));
-    }
+    tell(&outcome, &progress, args.json, args.report.as_deref())?;
     Ok(exit_code(&outcome, args.strict))
 }
 
-fn exit_code(outcome: &Outcome, strict: bool) -> ExitCode {
+/// Tells an outcome wherever it is wanted.
+pub(super) fn tell(outcome: &Outcome, progress: &Progress, json: bool, directory: Option<&Path>) -> Result<(), String> {
+    progress.summary(outcome);
+    if json {
+        print(&format!("{}\n", report::json::render(outcome)));
+    }
+    if let Some(directory) = directory {
+        report::write(directory, outcome)?;
+        progress.line(&format!("report: {}", directory.join(report::PAGE).display()));
+    }
+    Ok(())
+}
+
+pub(super) fn exit_code(outcome: &Outcome, strict: bool) -> ExitCode {
     let unseen = strict && outcome.totals.with_unseen_effects > 0;
     match (outcome.totals.failed, outcome.totals.not_checked) {
         (0, 0) if !unseen => ExitCode::SUCCESS,
@@ -94,18 +106,18 @@ fn options(args: &CertifyArgs) -> Result<Options, String> {
     Ok(options)
 }
 
-fn url(text: &str, option: &str) -> Result<Uri, String> {
+pub(super) fn url(text: &str, option: &str) -> Result<Uri, String> {
     let usable = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
     let parsed = text.parse::<Uri>().ok().filter(usable).filter(|uri| uri.query().is_none());
     parsed.ok_or_else(|| format!("{option} {text}: write it as http://HOST:PORT or https://HOST:PORT"))
 }
 
-fn progress(args: &CertifyArgs) -> Progress {
-    let terminal = if args.json { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
-    let plain = !terminal || args.no_color;
+pub(super) fn progress(json: bool, no_color: bool) -> Progress {
+    let terminal = if json { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
+    let plain = !terminal || no_color;
     let style = if plain { Style::Plain } else { Style::Coloured };
     let countdown = if terminal { Countdown::InPlace } else { Countdown::EveryMinute };
-    let out: Box<dyn Write + Send> = if args.json { Box::new(std::io::stderr()) } else { Box::new(std::io::stdout()) };
+    let out: Box<dyn Write + Send> = if json { Box::new(std::io::stderr()) } else { Box::new(std::io::stdout()) };
     Progress::new(out, style, countdown)
 }
 
@@ -148,7 +160,7 @@ fn list(args: &CertifyArgs) -> Result<String, String> {
     Ok(text)
 }
 
-fn print(text: &str) {
+pub(super) fn print(text: &str) {
     // A reader that has gone away, as `head` does, is no error.
     let _ = std::io::stdout().write_all(text.as_bytes());
 }

@@ -3,6 +3,8 @@
 //! Invariant: a black box. It knows the public API and the cases, and none of the gateway's own rules or tables, so
 //! that it can judge ours as it judges any other.
 //!
+//! `onbill certify csp` is beside it, in `csp`: it drives the suite of `runtime::csp_suite` and shares the reports.
+//!
 //! Reading order: `cases` (what is asked), `run` and `attempt` (how), `check` and `effects` (judgement), `report`.
 
 mod attempt;
@@ -19,6 +21,7 @@ pub mod bench;
 pub mod cases;
 pub mod check;
 pub mod command;
+pub mod csp;
 pub mod diff;
 pub mod document;
 pub mod faces;

@@ -76,7 +76,9 @@ impl Progress {
             totals.not_checked,
             seconds(outcome.run.elapsed_ms),
         );
-        for (word, verdict) in [("failed", Verdict::Failed), ("not checked", Verdict::NotChecked)] {
+        let told =
+            [("failed", Verdict::Failed), ("not checked", Verdict::NotChecked), ("not offered", Verdict::NotOffered)];
+        for (word, verdict) in told {
             for face in &outcome.run.faces {
                 let with = |result: &&CaseResult| result.verdict == verdict && result.face == *face;
                 let ids: Vec<CaseId> = outcome.results.iter().filter(with).map(|result| result.id).collect();
@@ -94,6 +96,12 @@ impl Progress {
             );
         }
         self.write(&text);
+    }
+
+    /// Says what begins, and how many results there will be.
+    pub fn begin(&self, results: usize, text: &str) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).results = results;
+        self.line(text);
     }
 
     /// Writes a line of its own.
@@ -126,7 +134,6 @@ impl Progress {
 
 impl Watch for Progress {
     fn begun(&self, beginning: &Beginning) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).results = beginning.results;
         let faces: Vec<String> = beginning.faces.iter().map(Face::to_string).collect();
         let situation = match (beginning.sandbox, beginning.accounts_listed) {
             (true, false) => "a sandbox: fresh numbers, and bill, phone and clock are seen",
@@ -136,7 +143,8 @@ impl Watch for Progress {
                 "no sandbox, and no --accounts: only cases without an account can be run (see --accounts-example)"
             }
         };
-        self.line(&format!("{} on {}: {situation}", beginning.target, faces.join(" and ")));
+        let text = format!("{} on {}: {situation}", beginning.target, faces.join(" and "));
+        self.begin(beginning.results, &text);
     }
 
     fn finished(&self, result: &CaseResult) {
@@ -144,6 +152,7 @@ impl Watch for Progress {
             Verdict::Passed => self.paint("32", "passed     "),
             Verdict::Failed => self.paint("31;1", "FAILED     "),
             Verdict::NotChecked => self.paint("33", "not checked"),
+            Verdict::NotOffered => self.paint("2", "not offered"),
         };
         let (done, results) = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -156,7 +165,7 @@ impl Watch for Progress {
             "[{done:>width$}/{results}] {word} {:>2} {} {:<52} {time:>8}\n",
             result.id, result.face, result.title
         );
-        if result.verdict == Verdict::NotChecked {
+        if matches!(result.verdict, Verdict::NotChecked | Verdict::NotOffered) {
             let _ = writeln!(text, "             {}", result.needs.as_deref().unwrap_or("needs a run"));
         } else if result.verdict == Verdict::Failed {
             for (step, difference) in result.differences() {

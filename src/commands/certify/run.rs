@@ -23,7 +23,7 @@ use super::probe::{TargetError, probe};
 use super::random;
 use super::sandbox::Sandbox;
 use super::select::Selection;
-use super::verdict::{CaseResult, Outcome, RunInfo, Verdict};
+use super::verdict::{CaseResult, Outcome, RunInfo, Subject, Verdict};
 
 /// Time-outs that one case may meet: each has cost the whole time-out.
 const TIMEOUTS_MAX: u32 = 2;
@@ -108,6 +108,7 @@ pub async fn certify(options: Options, watch: Arc<dyn Watch>) -> Result<Outcome,
     let mut results = run_all(&bench, first, options.parallel).await;
     results.extend(run_all(&bench, last, options.parallel).await);
     let run = RunInfo {
+        subject: Subject::Gateway,
         run_id: bench.run_id.clone(),
         by: options.by,
         target,

@@ -19,6 +19,8 @@ pub enum Verdict {
     Failed,
     /// It could not be run.
     NotChecked,
+    /// The CSP says that it does not have what the case is about.
+    NotOffered,
 }
 
 /// One step as it went.
@@ -95,10 +97,22 @@ impl CaseResult {
     }
 }
 
+/// What was certified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Subject {
+    /// A gateway.
+    Gateway,
+    /// A CSP.
+    Csp,
+}
+
 /// The run as a whole.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunInfo {
-    /// Names this run in the gateway's logs: it begins every `x-correlation-id`.
+    /// What was certified.
+    pub subject: Subject,
+    /// Names this run in the logs of what is certified: it begins every `x-correlation-id`.
     pub run_id: String,
     /// Who ran it.
     pub by: String,
@@ -127,6 +141,8 @@ pub struct Totals {
     pub failed: usize,
     /// Cases that could not be run.
     pub not_checked: usize,
+    /// Cases about what is not offered.
+    pub not_offered: usize,
     /// Cases that hold as far as could be seen: effects among them could not.
     pub with_unseen_effects: usize,
 }
@@ -159,6 +175,7 @@ impl Outcome {
             passed: count(Verdict::Passed),
             failed: count(Verdict::Failed),
             not_checked: count(Verdict::NotChecked),
+            not_offered: count(Verdict::NotOffered),
             with_unseen_effects: results.iter().filter(unseen).count(),
         };
         Self { format: FORMAT, run, totals, results }

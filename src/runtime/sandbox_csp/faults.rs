@@ -1,23 +1,21 @@
 //! Faults on order: which request is to go wrong, how, and how often.
 //!
 //! Invariant: an order for a fault is used up request by request, the oldest that fits first; a fault changes whether a
-//! request is done, when, and what is heard of it, never what the operator books for a reference. Bounds: orders that
-//! are kept, and how long a fault may take.
+//! request is done, when, and what is heard of it, never what the operator books for a reference. How that is said on a
+//! wire is not here. Bounds: orders that are kept, and how long a fault may take.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Method, Response, StatusCode};
-use http_body::Frame;
-use http_body_util::{BodyExt as _, StreamBody};
+use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::orders::{self, Order, SILENCE};
-use super::routes::{Body, Closed, Operator, Reply, Silent, full, invalid, respond};
+use super::Protocol;
+use super::orders::{self, Answer, Booked, Order, SILENCE, Silent};
+use super::routes::{Operator, Reply, invalid};
 use crate::domain::address::{Address, Msisdn};
-use crate::domain::ids::{AccountRef, CorrelationId};
+use crate::domain::ids::{AccountRef, CorrelationId, Reference};
 use crate::ports::csp::Identifier;
 
 /// Orders for faults that are kept.
@@ -25,8 +23,8 @@ const ORDERS_MAX: usize = 1000;
 /// Longest delay.
 const DELAY_MS_MAX: u64 = 600_000;
 /// What a wrong receipt says.
-const WRONG_AMOUNT: &str = "123456.78";
-const WRONG_REFERENCE: &str = "ffffffffffffffffffffffffffffffff";
+const WRONG_AMOUNT_MINOR: i64 = 12_345_678;
+const WRONG_REFERENCE: Reference = Reference::from_bytes([0xff; 16]);
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +54,7 @@ enum Kind {
     WrongAmount,
     /// Done, and answered with another reference.
     WrongReference,
-    /// Done, and answered with half of the JSON.
+    /// Done, and answered with half of the answer's text or message.
     BrokenJson,
 }
 
@@ -105,14 +103,14 @@ struct Kept {
 pub(super) struct Fault {
     kind: Kind,
     delay: Duration,
-    status: StatusCode,
+    status: u16,
     applied: bool,
 }
 
 impl Fault {
-    /// The delay after which it is done behind the caller's back, where that is the fault.
-    pub(super) fn late(self) -> Option<Duration> {
-        (self.kind == Kind::Late).then_some(self.delay)
+    /// Whether it is done behind the caller's back.
+    pub(super) fn is_late(self) -> bool {
+        self.kind == Kind::Late
     }
 }
 
@@ -138,7 +136,7 @@ impl Faults {
         let fault = Fault {
             kind: found.wanted.fault,
             delay: Duration::from_millis(found.wanted.delay_ms),
-            status: found.wanted.status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or_default(),
+            status: found.wanted.status.unwrap_or_default(),
             applied: found.wanted.applied,
         };
         if found.wanted.count == 0 {
@@ -198,7 +196,10 @@ async fn order(operator: &Operator, body: &[u8]) -> Option<Reply> {
     let wanted: Wanted = serde_json::from_slice(body).ok()?;
     let verbs = ["account", "charge", "refund", "inquire", "notify"];
     let known_verb = wanted.verb.as_deref().is_none_or(|verb| verbs.contains(&verb));
-    let has_status = wanted.status.is_some_and(|status| (200..=599).contains(&status));
+    let has_status = wanted.status.is_some_and(|status| match operator.protocol() {
+        Protocol::Http => (200..=599).contains(&status),
+        Protocol::Grpc => (1..=16).contains(&status),
+    });
     let in_bounds = wanted.nth >= 1 && wanted.count >= 1 && wanted.delay_ms <= DELAY_MS_MAX;
     if !known_verb || !in_bounds || has_status != (wanted.fault == Kind::Status) {
         return None;
@@ -221,84 +222,85 @@ async fn account_of(operator: &Operator, address: &str) -> Option<AccountRef> {
     Some(operator.csp().account(&who, None, &call).await.ok()??.reference)
 }
 
+/// What is heard of a request.
+#[derive(Debug, Clone)]
+pub(super) enum Heard {
+    /// An answer.
+    Answer(Answer),
+    /// An answer that does not arrive as it was given.
+    Spoiled(Answer, Spoil),
+    /// A status of the wire, with no word of the operator's.
+    Status(u16),
+    /// Nothing.
+    Nothing,
+    /// The connection is cut.
+    Cut,
+}
+
+/// How an answer is spoiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spoil {
+    /// Its first half comes, and then its end.
+    Broken,
+    /// Its first half comes, and then no end.
+    Cut,
+}
+
+/// What is heard where nothing goes wrong.
+pub(super) fn heard(done: Result<Answer, Silent>) -> Heard {
+    done.map_or(Heard::Nothing, Heard::Answer)
+}
+
 /// Has an order done in the way that its fault says.
-pub(super) async fn play(
-    fault: Fault,
-    order: &Order,
-    operator: &Arc<Operator>,
-    correlation: CorrelationId,
-) -> Result<Response<Body>, Closed> {
+pub(super) async fn play(fault: Fault, order: &Order, operator: &Operator, correlation: CorrelationId) -> Heard {
     let done = || order.done_by(operator, correlation.clone());
     match fault.kind {
         Kind::RequestLost => silence().await,
-        Kind::CutBefore | Kind::Late => Err(Closed),
-        Kind::NotApplied => Ok(Reply::refusal(StatusCode::SERVICE_UNAVAILABLE, "not-applied").into_response()),
+        Kind::CutBefore => Heard::Cut,
+        Kind::NotApplied => Heard::Answer(Answer::NotApplied),
         Kind::Status => {
-            if fault.applied {
-                done().await.map_err(|Silent| Closed)?;
+            if fault.applied && done().await.is_err() {
+                return Heard::Nothing;
             }
-            Ok(Reply::refusal(fault.status, "on-order").into_response())
+            Heard::Status(fault.status)
         }
-        Kind::AnswerLost => {
-            done().await.map_err(|Silent| Closed)?;
-            silence().await
-        }
-        Kind::CutAfter => done().await.map_err(|Silent| Closed).and(Err(Closed)),
-        Kind::Twice => {
-            done().await.map_err(|Silent| Closed)?;
-            done().await.map(Reply::into_response).map_err(|Silent| Closed)
-        }
+        Kind::AnswerLost => match done().await {
+            Ok(_) => silence().await,
+            Err(Silent) => Heard::Nothing,
+        },
+        Kind::CutAfter => done().await.map_or(Heard::Nothing, |_| Heard::Cut),
+        Kind::Twice => match done().await {
+            Ok(_) => heard(done().await),
+            Err(Silent) => Heard::Nothing,
+        },
         Kind::Delay => {
-            let reply = done().await;
+            let answer = done().await;
             tokio::time::sleep(fault.delay).await;
-            reply.map(Reply::into_response).map_err(|Silent| Closed)
+            heard(answer)
         }
-        Kind::CutAnswer | Kind::WrongAmount | Kind::WrongReference | Kind::BrokenJson => {
-            Ok(spoiled(fault.kind, done().await.map_err(|Silent| Closed)?))
+        Kind::Late => {
+            tokio::time::sleep(fault.delay).await;
+            heard(done().await)
         }
+        Kind::CutAnswer => done().await.map_or(Heard::Nothing, |answer| Heard::Spoiled(answer, Spoil::Cut)),
+        Kind::BrokenJson => done().await.map_or(Heard::Nothing, |answer| Heard::Spoiled(answer, Spoil::Broken)),
+        Kind::WrongAmount | Kind::WrongReference => heard(done().await.map(|answer| wrong(fault.kind, answer))),
     }
 }
 
-async fn silence() -> Result<Response<Body>, Closed> {
+async fn silence() -> Heard {
     tokio::time::sleep(SILENCE).await;
-    Err(Closed)
+    Heard::Nothing
 }
 
 /// An answer that is not the one that was to be given.
-fn spoiled(kind: Kind, mut reply: Reply) -> Response<Body> {
-    let field = |reply: &mut Reply, name: &str, wrong: &str| {
-        if let Some(Value::String(text)) = reply.body.as_mut().and_then(|body| body.get_mut(name)) {
-            let sign = if text.starts_with('-') { "-" } else { "" };
-            *text = format!("{sign}{wrong}");
+fn wrong(kind: Kind, mut answer: Answer) -> Answer {
+    if let Answer::Booked(Booked { receipt, .. }) = &mut answer {
+        if kind == Kind::WrongAmount {
+            receipt.money.minor = WRONG_AMOUNT_MINOR;
+        } else {
+            receipt.reference = WRONG_REFERENCE;
         }
-    };
-    let text = |reply: &Reply| reply.body.as_ref().map(Value::to_string).unwrap_or_default();
-    match kind {
-        Kind::WrongAmount => field(&mut reply, "amount", WRONG_AMOUNT),
-        Kind::WrongReference => field(&mut reply, "transactionId", WRONG_REFERENCE),
-        Kind::BrokenJson => {
-            let broken = halved(&text(&reply));
-            return respond(reply.status, "application/json", full(broken));
-        }
-        Kind::CutAnswer => {
-            let begun = Ok(Frame::data(Bytes::from(halved(&text(&reply)))));
-            let body = StreamBody::new(futures_util::stream::iter([begun, Err(Closed)])).boxed_unsync();
-            return respond(reply.status, "application/json", body);
-        }
-        Kind::AnswerLost
-        | Kind::RequestLost
-        | Kind::CutBefore
-        | Kind::CutAfter
-        | Kind::Delay
-        | Kind::Late
-        | Kind::Twice
-        | Kind::NotApplied
-        | Kind::Status => {}
     }
-    reply.into_response()
-}
-
-/// The first half of a text.
-fn halved(text: &str) -> String {
-    text.chars().take(text.chars().count().div_ceil(2)).collect()
+    answer
 }

@@ -9,16 +9,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap};
 use http::{Method, Request, Response, StatusCode};
+use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::body::Incoming;
-use serde_json::{Value, json};
+use serde_json::{Value, json as object};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use super::books;
-use super::faults::{self, Faults};
-use super::orders::Order;
+use super::faults::{self, Fault, Faults, Heard, Spoil};
+use super::orders::{Answer, Order};
+use super::{Protocol, books, json};
 use crate::domain::api_key::KeyDigest;
 use crate::domain::ids::CorrelationId;
 use crate::ports::clock::MovableClock;
@@ -39,10 +40,6 @@ pub(super) type Body = UnsyncBoxBody<Bytes, Closed>;
 #[error("no answer, as scripted")]
 pub(super) struct Closed;
 
-/// The operator is scripted to give no answer.
-#[derive(Debug)]
-pub(super) struct Silent;
-
 /// An answer: a status, and JSON unless it has no body.
 #[derive(Debug, Clone)]
 pub(super) struct Reply {
@@ -57,7 +54,7 @@ impl Reply {
 
     pub(super) fn refusal(status: StatusCode, code: &str) -> Self {
         let message = code.replace('-', " ");
-        Self { status, body: Some(json!({ "code": code, "message": message })) }
+        Self { status, body: Some(object!({ "code": code, "message": message })) }
     }
 
     /// As it goes onto the wire.
@@ -71,15 +68,16 @@ impl Reply {
 pub(super) struct Operator {
     scripted: ScriptedOperator,
     api_key: Option<KeyDigest>,
+    protocol: Protocol,
     tasks: TaskTracker,
     places: Arc<Semaphore>,
     faults: Faults,
 }
 
 impl Operator {
-    pub(super) fn new(scripted: ScriptedOperator, api_key: Option<KeyDigest>) -> Self {
+    pub(super) fn new(scripted: ScriptedOperator, api_key: Option<KeyDigest>, protocol: Protocol) -> Self {
         let places = Arc::new(Semaphore::new(REQUESTS_MAX));
-        Self { scripted, api_key, tasks: TaskTracker::new(), places, faults: Faults::default() }
+        Self { scripted, api_key, protocol, tasks: TaskTracker::new(), places, faults: Faults::default() }
     }
 
     /// The operator as a gateway knows it.
@@ -97,6 +95,11 @@ impl Operator {
         self.scripted.clock.as_ref()
     }
 
+    /// How gateways speak to it.
+    pub(super) const fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
     /// What is to go wrong.
     pub(super) const fn faults(&self) -> &Faults {
         &self.faults
@@ -107,7 +110,8 @@ impl Operator {
         &self.tasks
     }
 
-    fn admits(&self, headers: &HeaderMap) -> bool {
+    /// Whether a request has its key.
+    pub(super) fn admits(&self, headers: &HeaderMap) -> bool {
         let sent = || headers.get("x-api-key").map(|key| KeyDigest::of(key.as_bytes()));
         self.api_key.is_none_or(|wanted| sent() == Some(wanted))
     }
@@ -127,15 +131,18 @@ pub(super) async fn answer(operator: Arc<Operator>, request: Request<Incoming>) 
     };
     let body = body.to_bytes();
     let path = head.uri.path();
+    let is_json = operator.protocol == Protocol::Http;
     let order = match (&head.method, path) {
-        (&Method::POST, "/account/validate") => Order::account(&body),
-        (&Method::POST, "/transaction") => Order::transaction(&body),
-        (&Method::POST, "/notification") => Order::notification(&body),
-        (&Method::POST, path) if path.starts_with("/transaction/") && path.ends_with("/void") => {
-            path.strip_prefix("/transaction/").and_then(|rest| rest.strip_suffix("/void")).and_then(Order::void)
-        }
-        (&Method::GET, path) if path.starts_with("/transaction/") => {
-            path.strip_prefix("/transaction/").and_then(Order::inquiry)
+        (&Method::POST, "/account/validate") if is_json => json::account(&body),
+        (&Method::POST, "/transaction") if is_json => json::transaction(&body),
+        (&Method::POST, "/notification") if is_json => json::notification(&body),
+        (method, path) if is_json && path.starts_with("/transaction/") => {
+            let rest = path.strip_prefix("/transaction/").unwrap_or_default();
+            match *method {
+                Method::GET => json::inquiry(rest),
+                Method::POST => json::void(rest),
+                _ => return Ok(Reply::refusal(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed").into_response()),
+            }
         }
         (method, path) => {
             return books::answer(&operator, method, path, head.uri.query().unwrap_or_default(), &body).await;
@@ -144,42 +151,59 @@ pub(super) async fn answer(operator: Arc<Operator>, request: Request<Incoming>) 
     let Some(order) = order else {
         return Ok(invalid().into_response());
     };
-    work(&operator, order, correlation(&head.headers)).await
+    said(&work(&operator, order, correlation(&head.headers)).await)
 }
 
 /// Has an order done in a task of its own.
-async fn work(operator: &Arc<Operator>, order: Order, correlation: CorrelationId) -> Result<Response<Body>, Closed> {
+pub(super) async fn work(operator: &Arc<Operator>, order: Order, correlation: CorrelationId) -> Heard {
     let Ok(place) = Arc::clone(&operator.places).try_acquire_owned() else {
-        return Ok(Reply::refusal(StatusCode::SERVICE_UNAVAILABLE, "not-applied").into_response());
+        return Heard::Answer(Answer::NotApplied);
     };
     let fault = operator.faults.take(&order);
-    let late = fault.and_then(faults::Fault::late);
     let task = {
         let operator = Arc::clone(operator);
         async move {
-            let answered = match (fault, late) {
-                (_, Some(delay)) => {
-                    tokio::time::sleep(delay).await;
-                    order.done_by(&operator, correlation).await.map_err(|Silent| Closed).and(Err(Closed))
-                }
-                (Some(fault), None) => faults::play(fault, &order, &operator, correlation).await,
-                (None, None) => {
-                    order.done_by(&operator, correlation).await.map(Reply::into_response).map_err(|Silent| Closed)
-                }
+            let heard = match fault {
+                Some(fault) => faults::play(fault, &order, &operator, correlation).await,
+                None => faults::heard(order.done_by(&operator, correlation).await),
             };
             drop(place);
-            answered
+            heard
         }
     };
     let task = operator.tasks.spawn(task);
-    if late.is_some() {
-        return Err(Closed);
+    if fault.is_some_and(Fault::is_late) {
+        return Heard::Cut;
     }
-    task.await.map_err(|_| Closed)?
+    task.await.unwrap_or(Heard::Nothing)
+}
+
+/// What is heard, as the CSP API v1 says it.
+fn said(heard: &Heard) -> Result<Response<Body>, Closed> {
+    let (answer, spoil) = match heard {
+        Heard::Answer(answer) => return Ok(json::reply(answer).into_response()),
+        Heard::Status(number) => {
+            let status = StatusCode::from_u16(*number).map_err(|_| Closed)?;
+            return Ok(Reply::refusal(status, "on-order").into_response());
+        }
+        Heard::Nothing | Heard::Cut => return Err(Closed),
+        Heard::Spoiled(answer, spoil) => (answer, spoil),
+    };
+    let Reply { status, body } = json::reply(answer);
+    let text = body.map(|body| body.to_string()).unwrap_or_default();
+    let half: String = text.chars().take(text.chars().count().div_ceil(2)).collect();
+    let body = match spoil {
+        Spoil::Broken => full(half),
+        Spoil::Cut => {
+            let begun = Ok(Frame::data(Bytes::from(half)));
+            StreamBody::new(futures_util::stream::iter([begun, Err(Closed)])).boxed_unsync()
+        }
+    };
+    Ok(respond(status, "application/json", body))
 }
 
 /// The caller's correlation id, or one that says that there was none.
-fn correlation(headers: &HeaderMap) -> CorrelationId {
+pub(super) fn correlation(headers: &HeaderMap) -> CorrelationId {
     let sent = headers.get("x-correlation-id").and_then(|value| value.to_str().ok());
     let none = || CorrelationId::parse("none").expect("four letters are a correlation id");
     sent.and_then(CorrelationId::parse).unwrap_or_else(none)

@@ -12,7 +12,7 @@ use super::super::diff::{self, Line, Mark};
 use super::super::faces::Face;
 use super::super::progress::seconds;
 use super::super::select::LAST;
-use super::super::verdict::{CaseResult, Outcome, StepRecord, Verdict};
+use super::super::verdict::{CaseResult, Outcome, StepRecord, Subject, Verdict};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -34,7 +34,10 @@ fn write_page(outcome: &Outcome, page: &mut String) -> fmt::Result {
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
          <title>Certification of {target}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n"
     )?;
-    page.push_str("<h1>Certification of a carrier-billing gateway</h1>\n");
+    page.push_str(match outcome.run.subject {
+        Subject::Gateway => "<h1>Certification of a carrier-billing gateway</h1>\n",
+        Subject::Csp => "<h1>Certification of a CSP</h1>\n",
+    });
     let (by, when) = (escaped(&outcome.run.by), when(&outcome.run.started_at));
     writeln!(page, "<p class=\"quiet\">Run by <b>{by}</b> on <b>{when}</b> against <b>{target}</b></p>")?;
     verdict(outcome, page)?;
@@ -46,7 +49,7 @@ fn write_page(outcome: &Outcome, page: &mut String) -> fmt::Result {
             category = &first.category;
             writeln!(page, "<h2>{}</h2>", escaped(category))?;
         }
-        use_case(&case, page)?;
+        use_case(&case, outcome.run.subject, page)?;
     }
     write!(
         page,
@@ -65,15 +68,25 @@ fn verdict(outcome: &Outcome, page: &mut String) -> fmt::Result {
     writeln!(page, "<div class=\"card verdict {class}\"><strong>{title}</strong><p>{text}</p>")?;
     let faces: Vec<&str> = outcome.run.faces.iter().map(|face| face_name(*face)).collect();
     let (run, faces) = (by_case(outcome).len(), faces.join(" and on "));
-    writeln!(page, "<p>{run} of the {LAST} use cases were run, on {faces}; each counts once a face.</p>")?;
+    match outcome.run.subject {
+        Subject::Gateway => {
+            writeln!(page, "<p>{run} of the {LAST} use cases were run, on {faces}; each counts once a face.</p>")?;
+        }
+        Subject::Csp => writeln!(page, "<p>{run} cases were run, over {faces}.</p>")?,
+    }
     links("Failed", Verdict::Failed, outcome, page)?;
     links("Not checked", Verdict::NotChecked, outcome, page)?;
+    links("Not offered", Verdict::NotOffered, outcome, page)?;
     page.push_str("</div>\n");
+    let last = match outcome.run.subject {
+        Subject::Gateway => (totals.with_unseen_effects, "with effects unseen", "not-checked"),
+        Subject::Csp => (totals.not_offered, "not offered", "not-checked"),
+    };
     let tiles = [
         (totals.passed, "passed", "passed"),
         (totals.failed, "failed", "failed"),
         (totals.not_checked, "not checked", "not-checked"),
-        (totals.with_unseen_effects, "with effects unseen", "not-checked"),
+        last,
     ];
     page.push_str("<ul class=\"tiles\">\n");
     for (count, label, class) in tiles {
@@ -108,10 +121,12 @@ fn facts(outcome: &Outcome, page: &mut String) -> fmt::Result {
         ("Faces", faces.join(" and ")),
         ("Sandbox", sandbox.to_owned()),
         ("Certifier", format!("onbill {}", run.certifier_version)),
-        ("Run id, in the gateway's logs", run.run_id.clone()),
+        ("Run id, in the logs of the target", run.run_id.clone()),
     ];
     page.push_str("<dl class=\"card facts\">\n");
-    for (name, value) in entries {
+    // A CSP says no version, and its bill is seen by what it lets one spend alone.
+    let is_told = |name: &str| run.subject == Subject::Gateway || !["Version of the target", "Sandbox"].contains(&name);
+    for (name, value) in entries.into_iter().filter(|(name, _)| is_told(name)) {
         writeln!(page, "<div><dt>{name}</dt><dd>{}</dd></div>", escaped(&value))?;
     }
     page.push_str("</dl>\n");
@@ -135,9 +150,13 @@ fn by_case(outcome: &Outcome) -> Vec<Vec<&CaseResult>> {
     cases
 }
 
-fn use_case(results: &[&CaseResult], page: &mut String) -> fmt::Result {
+fn use_case(results: &[&CaseResult], subject: Subject, page: &mut String) -> fmt::Result {
     let Some(first) = results.first() else { return Ok(()) };
-    let open = if results.iter().all(|result| result.verdict == Verdict::Passed) { "" } else { " open" };
+    let open = if results.iter().all(|result| matches!(result.verdict, Verdict::Passed | Verdict::NotOffered)) {
+        ""
+    } else {
+        " open"
+    };
     writeln!(page, "<details class=\"card\" id=\"case-{}\"{open}>", first.id)?;
     let title = escaped(&first.title);
     write!(page, "<summary><span class=\"number\">{}</span><span class=\"title\">{title}</span>", first.id)?;
@@ -148,7 +167,11 @@ fn use_case(results: &[&CaseResult], page: &mut String) -> fmt::Result {
     }
     page.push_str("</span></summary>\n<div class=\"body\">\n");
     writeln!(page, "<p>{}</p>", escaped(&first.given))?;
-    writeln!(page, "<p class=\"quiet\">What the OTT does next: {}</p>", escaped(&first.behaviour))?;
+    let label = match subject {
+        Subject::Gateway => "What the OTT does next",
+        Subject::Csp => "Why",
+    };
+    writeln!(page, "<p class=\"quiet\">{label}: {}</p>", escaped(&first.behaviour))?;
     for result in results {
         on_face(result, page)?;
     }
@@ -162,7 +185,8 @@ fn on_face(result: &CaseResult, page: &mut String) -> fmt::Result {
     let account = result.account.as_ref().map(|account| format!(", account {account}")).unwrap_or_default();
     writeln!(page, "<span class=\"quiet\">{}{}</span></h3>", seconds(result.elapsed_ms), escaped(&account))?;
     if let Some(needs) = &result.needs {
-        writeln!(page, "<p>Not checked: {}.</p>", escaped(needs))?;
+        let word = if result.verdict == Verdict::NotOffered { "Not offered" } else { "Not checked" };
+        writeln!(page, "<p>{word}: {}.</p>", escaped(needs))?;
     }
     marks("remark", &result.notes, page)?;
     for step in &result.steps {
@@ -257,6 +281,7 @@ fn verdict_words(result: &CaseResult) -> (&'static str, &'static str) {
         Verdict::Passed => ("passed", "passed"),
         Verdict::Failed => ("failed", "failed"),
         Verdict::NotChecked => ("not-checked", "not checked"),
+        Verdict::NotOffered => ("not-checked", "not offered"),
     }
 }
 

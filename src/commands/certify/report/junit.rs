@@ -5,19 +5,23 @@
 use std::fmt::Write as _;
 
 use super::super::faces::Face;
-use super::super::verdict::{CaseResult, Outcome, Verdict};
+use super::super::verdict::{CaseResult, Outcome, Subject, Verdict};
 
 /// The outcome as JUnit XML.
 #[must_use]
 pub fn render(outcome: &Outcome) -> String {
     let totals = outcome.totals;
+    let name = match outcome.run.subject {
+        Subject::Gateway => "onbill certify",
+        Subject::Csp => "onbill certify csp",
+    };
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let _ = writeln!(
         xml,
-        "<testsuites name=\"onbill certify\" tests=\"{}\" failures=\"{}\" errors=\"0\" skipped=\"{}\" time=\"{}\">",
+        "<testsuites name=\"{name}\" tests=\"{}\" failures=\"{}\" errors=\"0\" skipped=\"{}\" time=\"{}\">",
         outcome.results.len(),
         totals.failed,
-        totals.not_checked,
+        totals.not_checked.saturating_add(totals.not_offered),
         seconds(outcome.run.elapsed_ms),
     );
     for face in &outcome.run.faces {
@@ -38,7 +42,7 @@ fn suite(outcome: &Outcome, face: Face, xml: &mut String) {
          timestamp=\"{timestamp}\" hostname=\"{}\">",
         results.len(),
         count(Verdict::Failed),
-        count(Verdict::NotChecked),
+        count(Verdict::NotChecked).saturating_add(count(Verdict::NotOffered)),
         seconds(time),
         escaped(&outcome.run.target),
     );
@@ -82,6 +86,10 @@ fn test_case(result: &CaseResult, xml: &mut String) {
         Verdict::NotChecked => {
             let needs = result.needs.as_deref().unwrap_or("needs a run");
             let _ = writeln!(xml, "><skipped message=\"{}\"/></testcase>", escaped(needs));
+        }
+        Verdict::NotOffered => {
+            let lacks = result.needs.as_deref().unwrap_or_default();
+            let _ = writeln!(xml, "><skipped message=\"not offered: {}\"/></testcase>", escaped(lacks));
         }
     }
 }
