@@ -96,7 +96,7 @@ impl Default for Redis {
 }
 
 impl Redis {
-    /// Hosts and ports. An address that is none was refused by [`check`].
+    /// Hosts and ports. An address that is none was refused by `check`.
     #[must_use]
     pub fn hosts(&self) -> Vec<(String, u16)> {
         self.addresses.iter().flatten().filter_map(|text| host_and_port(text)).collect()
