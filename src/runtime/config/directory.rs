@@ -43,7 +43,7 @@ pub enum Speaks {
     /// The scripted CSP within the gateway.
     Sandbox,
     /// The CSP's own API over HTTP.
-    Http(HttpTable),
+    Http(Box<HttpTable>),
 }
 
 /// What the adapter `http` needs.
@@ -55,6 +55,10 @@ pub struct HttpTable {
     pub api_key: Option<ApiKey>,
     /// Certificates that are trusted beside the public authorities'.
     pub ca_file: Option<PathBuf>,
+    /// The certificate that is shown to the CSP; there where its key is.
+    pub client_cert_file: Option<PathBuf>,
+    /// Its private key.
+    pub client_key_file: Option<PathBuf>,
     /// Statuses and codes with which the CSP says that nothing was applied.
     pub not_applied_codes: Vec<String>,
 }
@@ -119,13 +123,20 @@ fn adapter(id: &str, table: &CspTable, tables: &Tables, report: &mut Report) -> 
                 ("api_key_file", table.api_key_file.is_some()),
                 ("api_key", table.api_key.is_some()),
                 ("ca_file", table.ca_file.is_some()),
+                ("client_cert_file", table.client_cert_file.is_some()),
+                ("client_key_file", table.client_key_file.is_some()),
             ];
             for (name, _) in given.into_iter().filter(|(_, given)| *given) {
                 report.at(&["csp", id, name], "is of the adapter \"http\" only");
             }
             Some(Speaks::Sandbox)
         }
-        Some(Adapter::Http) => Some(Speaks::Http(HttpTable {
+        Some(Adapter::Http) if table.client_cert_file.is_some() != table.client_key_file.is_some() => {
+            let missing = if table.client_key_file.is_none() { "client_key_file" } else { "client_cert_file" };
+            report.at(&["csp", id, missing], "must be set: a certificate and its key go together");
+            None
+        }
+        Some(Adapter::Http) => Some(Speaks::Http(Box::new(HttpTable {
             url: url(id, table.url.as_deref(), report)?,
             api_key: match (&table.api_key, &table.api_key_file) {
                 (Some(key), _) => Some(ApiKey::Given(key.clone())),
@@ -133,8 +144,10 @@ fn adapter(id: &str, table: &CspTable, tables: &Tables, report: &mut Report) -> 
                 (None, None) => None,
             },
             ca_file: table.ca_file.clone(),
+            client_cert_file: table.client_cert_file.clone(),
+            client_key_file: table.client_key_file.clone(),
             not_applied_codes: table.not_applied_codes.clone(),
-        })),
+        }))),
     }
 }
 

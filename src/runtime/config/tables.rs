@@ -278,6 +278,10 @@ pub struct CspTable {
     pub api_key: Option<Secret>,
     /// File of certificates that are trusted beside the public authorities'.
     pub ca_file: Option<PathBuf>,
+    /// File of the certificate that is shown to it.
+    pub client_cert_file: Option<PathBuf>,
+    /// File of that certificate's private key.
+    pub client_key_file: Option<PathBuf>,
     /// Statuses and codes with which it says that nothing was applied.
     pub not_applied_codes: Vec<String>,
     /// The only currency that it bills in.
@@ -322,6 +326,8 @@ impl Default for CspTable {
             api_key_file: None,
             api_key: None,
             ca_file: None,
+            client_cert_file: None,
+            client_key_file: None,
             not_applied_codes: vec!["not-applied".to_owned()],
             currency: None,
             msisdn_pattern: None,
@@ -344,7 +350,7 @@ impl Default for CspTable {
 }
 
 /// `[csp.<id>.guard]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GuardTable {
     /// Most calls under way, inquiries and voids aside.

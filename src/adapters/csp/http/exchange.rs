@@ -21,11 +21,11 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-use super::{SettingsError, wire};
+use super::{ClientPem, SettingsError, wire};
 use crate::ports::Cause;
 use crate::ports::csp::CallContext;
 
@@ -76,7 +76,12 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(url: Uri, api_key: Option<HeaderValue>, ca_pem: Option<&[u8]>) -> Result<Self, SettingsError> {
+    pub(super) fn new(
+        url: Uri,
+        api_key: Option<HeaderValue>,
+        ca_pem: Option<&[u8]>,
+        client_pem: Option<&ClientPem>,
+    ) -> Result<Self, SettingsError> {
         let mut plain = HttpConnector::new();
         plain.enforce_http(false);
         plain.set_nodelay(true);
@@ -84,8 +89,14 @@ impl Exchange {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots(ca_pem)?)
-            .with_no_client_auth();
+            .with_root_certificates(roots(ca_pem)?);
+        let tls = match client_pem {
+            None => tls.with_no_client_auth(),
+            Some(pem) => {
+                let (certificates, key) = shown(pem)?;
+                tls.with_client_auth_cert(certificates, key)?
+            }
+        };
         // HTTP/1.1 only: what is said above of bytes that have not left is not true of HTTP/2.
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
         let client = Client::builder(TokioExecutor::new())
@@ -163,6 +174,17 @@ impl Exchange {
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(Cause::new)?.to_bytes();
         Ok(Answered { status: parts.status.as_u16(), is_json, body })
     }
+}
+
+/// The certificate that is shown to an operator that asks for one.
+fn shown(pem: &ClientPem) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), SettingsError> {
+    let unusable = |error: rustls::pki_types::pem::Error| SettingsError::ClientCertificate(error.to_string());
+    let certificates: Vec<_> =
+        CertificateDer::pem_slice_iter(&pem.certificates).collect::<Result<_, _>>().map_err(unusable)?;
+    if certificates.is_empty() {
+        return Err(SettingsError::ClientCertificate("there is no certificate".to_owned()));
+    }
+    Ok((certificates, PrivateKeyDer::from_pem_slice(&pem.key).map_err(unusable)?))
 }
 
 fn roots(ca_pem: Option<&[u8]>) -> Result<RootCertStore, SettingsError> {

@@ -21,7 +21,7 @@ use crate::domain::transaction::settle::Receipt;
 use crate::ports::csp::{CallContext, ChargeOrder, Csp, CspError, Identifier, Inquiry, RefundOrder, Sms, Voiding};
 
 /// How an operator is reached.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Where its API begins; http or https.
     pub url: Uri,
@@ -29,8 +29,25 @@ pub struct Settings {
     pub api_key: Option<HeaderValue>,
     /// Certificates that are trusted beside the public authorities', in PEM.
     pub ca_pem: Option<Vec<u8>>,
+    /// What we show to it, where it asks for a certificate of its callers.
+    pub client_pem: Option<ClientPem>,
     /// Statuses and codes with which it says that nothing was applied and nothing will be.
     pub not_applied: Vec<String>,
+}
+
+/// A certificate and its key, in PEM. The key does not print.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClientPem {
+    /// The certificate, and those between it and its authority.
+    pub certificates: Vec<u8>,
+    /// Its private key.
+    pub key: Vec<u8>,
+}
+
+impl std::fmt::Debug for ClientPem {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("ClientPem(****)")
+    }
 }
 
 /// An operator cannot be spoken to with these settings.
@@ -39,6 +56,9 @@ pub enum SettingsError {
     /// The certificates.
     #[error("the certificates of ca_file cannot be used: {0}")]
     Certificates(String),
+    /// The certificate that we show.
+    #[error("client_cert_file and client_key_file cannot be used: {0}")]
+    ClientCertificate(String),
     /// TLS itself.
     #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),
@@ -56,8 +76,9 @@ impl HttpCsp {
     /// # Errors
     /// Certificates that cannot be used.
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
-        let Settings { url, api_key, ca_pem, not_applied } = settings;
-        Ok(Self { exchange: Exchange::new(url, api_key, ca_pem.as_deref())?, not_applied })
+        let Settings { url, api_key, ca_pem, client_pem, not_applied } = settings;
+        let exchange = Exchange::new(url, api_key, ca_pem.as_deref(), client_pem.as_ref())?;
+        Ok(Self { exchange, not_applied })
     }
 
     async fn post(&self, path: &str, body: String, call: &CallContext) -> Result<Answered, CspError> {
