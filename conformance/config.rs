@@ -312,7 +312,7 @@ fn outside_the_sandbox_a_gateway_starts_with_a_csp_that_is_spoken_to_over_http()
     let written = file(&text);
     let config = load(Some(&written.path), [("ONBILL__CSP__MY_CSP__API_KEY", "s3cret")]).expect("it fits");
     assert!(!config.sandbox.enabled);
-    let [(id, Speaks::Http(table))] = &config.adapters[..] else {
+    let [(id, Speaks::Http(table), _)] = &config.adapters[..] else {
         panic!("{:?}", config.adapters);
     };
     assert_eq!((id.as_str(), table.url.to_string().as_str()), ("my-csp", "https://csp.example/api"));

@@ -151,7 +151,7 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
     ),
     (
         "[csp.my-csp]\nurl = 'http://csp.example'\napi_key = 'k'",
-        "csp.my-csp.url: is of the adapter \"http\" only\ncsp.my-csp.api_key: is of the adapter \"http\" only",
+        "csp.my-csp.url: is of the adapters \"http\" and \"grpc\" only\ncsp.my-csp.api_key: is of the adapters \"http\" and \"grpc\" only",
     ),
     (
         "[csp.my-csp]\nadapter = 'http'",

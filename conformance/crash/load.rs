@@ -2,8 +2,9 @@
 //!
 //! Invariant: a client never asks for another thing under a key that it has used.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,12 +13,17 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use onbill::faces::pb::v1::transaction_service_client::TransactionServiceClient;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tonic::Code;
+use tonic::transport::Channel;
+use tonic_types::StatusExt as _;
 
 use super::story::{Ask, Stories, Verdict};
 use super::{Draw, PARTNER_KEY};
+use crate::gateway::client::answered;
 use crate::operator::Operator;
 
 /// Longest wait of a client that does not hang up; longer than the gateway's own deadline.
@@ -28,11 +34,28 @@ const DOWN_PAUSE: Duration = Duration::from_millis(20);
 /// their time, or turn each request away twice.
 const CONDITIONS: [&str; 12] = ["01", "01", "01", "01", "01", "01", "01", "11", "12", "13", "14", "20"];
 
+/// How a client speaks to the gateway.
+#[derive(Debug, Clone, Copy)]
+pub enum Face {
+    Json,
+    Grpc,
+}
+
+impl Face {
+    const fn other(self) -> Self {
+        match self {
+            Self::Json => Self::Grpc,
+            Self::Grpc => Self::Json,
+        }
+    }
+}
+
 /// A partner's client, which finds the gateway wherever it has been started again.
 #[derive(Clone)]
 pub struct Client {
     authority: watch::Receiver<String>,
     http: legacy::Client<HttpConnector, Full<Bytes>>,
+    channels: Arc<Mutex<BTreeMap<String, Channel>>>,
     stories: Arc<Stories>,
     down: Arc<AtomicBool>,
 }
@@ -42,19 +65,56 @@ impl Client {
         Self {
             authority,
             http: legacy::Client::builder(TokioExecutor::new()).build_http(),
+            channels: Arc::default(),
             stories,
             down: Arc::default(),
         }
     }
 
-    /// Asks, and hangs up when its patience is over. What is heard becomes part of the story.
-    pub async fn ask(&self, ask: &Ask, patience: Duration) {
+    /// Asks over a face, and hangs up when its patience is over. What is heard becomes part of the story.
+    pub async fn ask(&self, ask: &Ask, face: Face, patience: Duration) {
         self.stories.begin(ask);
         let began = self.stories.now();
-        let body = ask.body().to_string();
-        let call = self.call(Method::POST, "/transaction", body);
+        let call = async {
+            match face {
+                Face::Json => self.call(Method::POST, "/transaction", ask.body().to_string()).await,
+                Face::Grpc => self.call_grpc(ask).await,
+            }
+        };
         let answer = tokio::time::timeout(patience, call).await.ok().flatten();
         self.stories.add(ask, began, answer);
+    }
+
+    /// Asks over gRPC. What comes is told as the JSON face would, so that both are held against one another.
+    async fn call_grpc(&self, ask: &Ask) -> Option<(u16, String)> {
+        let authority = self.authority.borrow().clone();
+        let channel = match self.channels.lock().expect("no panic before").get(&authority).cloned() {
+            Some(channel) => channel,
+            None => Channel::from_shared(format!("http://{authority}")).expect("a URI").connect_lazy(),
+        };
+        self.channels.lock().expect("no panic before").entry(authority).or_insert_with(|| channel.clone());
+        let mut request = tonic::Request::new(ask.message());
+        request.metadata_mut().insert("x-api-key", PARTNER_KEY.parse().expect("a key"));
+        let answer = TransactionServiceClient::new(channel).create_transaction(request).await;
+        // What the client's own library makes up, for want of an answer, has no details.
+        let unheard = answer.as_ref().err().is_some_and(|status| status.get_details_error_info().is_none());
+        self.down.store(unheard, Ordering::Relaxed);
+        match answer {
+            Ok(answer) => {
+                let answer = answer.into_inner();
+                Some((200, answered(&answer.ext_transaction_id, &answer.status, &answer.description)))
+            }
+            Err(_) if unheard => None,
+            Err(status) => {
+                let http = match status.code() {
+                    Code::InvalidArgument | Code::AlreadyExists | Code::FailedPrecondition => 400,
+                    Code::NotFound => 404,
+                    Code::Unavailable => 503,
+                    other => panic!("{other:?}: {status:?}"),
+                };
+                Some((http, status.message().to_owned()))
+            }
+        }
     }
 
     /// Gets a path.
@@ -66,7 +126,7 @@ impl Client {
 
     /// Asks as long as it takes, within reason.
     pub async fn ask_patiently(&self, ask: &Ask) {
-        self.ask(ask, PATIENCE).await;
+        self.ask(ask, Face::Json, PATIENCE).await;
     }
 
     /// Whether the last attempt found nobody.
@@ -108,10 +168,11 @@ pub async fn run(client: Client, number: u64, mut draw: Draw, stop: Cancellation
         };
         asked.push(ask.clone());
         let patience = if draw.percent(20) { Duration::from_millis(draw.below(40)) } else { PATIENCE };
+        let face = if draw.percent(50) { Face::Json } else { Face::Grpc };
         if draw.percent(15) {
-            tokio::join!(client.ask(&ask, patience), client.ask(&ask, PATIENCE));
+            tokio::join!(client.ask(&ask, face, patience), client.ask(&ask, face.other(), PATIENCE));
         } else {
-            client.ask(&ask, patience).await;
+            client.ask(&ask, face, patience).await;
         }
         if client.is_down() {
             tokio::time::sleep(DOWN_PAUSE).await;

@@ -7,6 +7,7 @@
 mod load;
 mod story;
 mod check;
+mod events;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::load::Client;
 use self::story::Stories;
+use crate::gateway::endpoint::{Endpoint, SECRET};
 use crate::gateway::process::{Running, Setup};
 use crate::operator::{KEY, Operator};
 
@@ -55,9 +57,10 @@ impl Draw {
     }
 }
 
-fn configuration(operator: &Operator) -> String {
+fn configuration(operator: &Operator, endpoint: &Endpoint) -> String {
     let digest = KeyDigest::of(PARTNER_KEY.as_bytes());
     let url = operator.authority();
+    let events = endpoint.url();
     format!(
         r#"
 [server]
@@ -78,6 +81,10 @@ forget_after_s = 2
 [partner.ott]
 key_sha256 = ["{digest}"]
 csps = ["operator"]
+[partner.ott.webhook]
+url = "{events}"
+secrets = ["{SECRET}"]
+allow_private = true
 [partner.ott.product.film.charge_codes]
 operator = "FILM"
 "#
@@ -95,7 +102,8 @@ async fn whatever_moment_a_gateway_is_killed_at_no_money_moves_twice_or_is_forgo
     let kills = chosen("ONBILL_CRASH_KILLS").map_or(KILLS, |kills| u32::try_from(kills).expect("fewer kills"));
     let mut draw = Draw::new(seed);
     let operator = Operator::start(&[]);
-    let config = configuration(&operator);
+    let endpoint = Endpoint::new().await;
+    let config = configuration(&operator, &endpoint);
     let data = tempfile::tempdir().expect("a directory");
     let start = || -> Running {
         tokio::task::block_in_place(|| Setup::default().config(&config).data_dir(data.path()).start())
@@ -129,7 +137,8 @@ async fn whatever_moment_a_gateway_is_killed_at_no_money_moves_twice_or_is_forgo
     let client = Client::new(authority, Arc::clone(&stories));
     let mut complaints = check::settle(&client, &stories).await;
     complaints.extend(check::compare(&client, &operator, &stories).await);
-    let summary = stories.summary();
+    complaints.extend(events::compare(&endpoint, &stories).await);
+    let summary = format!("{}; {} deliveries", stories.summary(), endpoint.received().len());
     println!("seed {seed}: {kills} kills, {summary}");
     assert!(complaints.is_empty(), "seed {seed}, {kills} kills, {summary}:\n{}", complaints.join("\n"));
     assert!(stories.successes() > 20, "too little happened to claim anything: {summary}");

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use onbill::faces::pb::v1 as pb;
 use serde_json::{Value, json};
 
 /// One request, the same at every repeat.
@@ -36,6 +37,22 @@ impl Ask {
         format!("{sign}{}.{cents}", self.minor / 100)
     }
 
+    /// The request over gRPC.
+    pub fn message(&self) -> pb::CreateTransactionRequest {
+        pb::CreateTransactionRequest {
+            ext_transaction_id: self.id.clone(),
+            r#type: "MSISDN".to_owned(),
+            address: self.number.clone(),
+            partner_product: "film".to_owned(),
+            amount: self.amount(),
+            currency: "MXN".to_owned(),
+            description: self.key(),
+            reference_id: self.charge.as_ref().filter(|charge| **charge != self.id).cloned(),
+            ..Default::default()
+        }
+    }
+
+    /// The request over JSON.
     pub fn body(&self) -> Value {
         let mut body = json!({
             "extTransactionId": self.id,

@@ -166,3 +166,10 @@ pub fn invalid(violations: &[(&str, &str)]) -> String {
 pub fn answered(id: &str, status: &str, description: &str) -> String {
     json!({ "extTransactionId": id, "status": status, "description": description }).to_string()
 }
+
+/// The amounts on an operator's bill of a number.
+pub async fn bill_of(operator: &Partner, number: &str) -> Vec<String> {
+    let bill = operator.get(&format!("/bill?address={number}")).await.json();
+    let lines = bill["lines"].as_array().expect("lines");
+    lines.iter().map(|line| line["amount"].as_str().expect("an amount").to_owned()).collect()
+}

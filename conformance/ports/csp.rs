@@ -85,6 +85,7 @@ macro_rules! suite {
 }
 
 suite!(sandbox, crate::ports::csp::sandbox_rig, paused: true);
+suite!(guarded, crate::ports::csp_guarded::rig, paused: true);
 suite!(http, crate::ports::csp_http::rig, paused: false);
 suite!(grpc, crate::ports::csp_grpc::rig, paused: false);
 
@@ -119,6 +120,12 @@ fn sandbox_rig() -> Rig {
     let clock = Arc::new(ManualClock::new(noon()));
     let sandbox = open(&folder.path().join("bill"), &clock, "MXN", TimeZone::UTC).expect("a sandbox");
     Rig::of(sandbox, &clock, &Arc::new(folder))
+}
+
+/// The sandbox with something around it.
+pub(super) fn sandbox_rig_behind(around: impl FnOnce(Arc<dyn Csp>) -> Arc<dyn Csp>) -> Rig {
+    let rig = sandbox_rig();
+    Rig { csp: around(rig.csp), ..rig }
 }
 
 pub(super) fn open(

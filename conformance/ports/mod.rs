@@ -9,5 +9,6 @@ pub mod csp_http;
 mod csp_http_failures;
 pub mod csp_grpc;
 mod csp_grpc_failures;
+mod csp_guarded;
 mod sandbox_bill;
 mod ledger;

@@ -35,7 +35,6 @@ pub struct Evidence {
     references: BTreeMap<String, Reference>,
     liars: BTreeSet<String>,
     misbooked: BTreeSet<String>,
-    released_unheard: BTreeSet<String>,
     ledger_is_sound: bool,
 }
 
@@ -54,7 +53,6 @@ impl Evidence {
             history: site.archive.history(),
             liars: memory.liars.clone(),
             misbooked: memory.misbooked.clone(),
-            released_unheard: site.archive.released_unheard(),
             ledger_is_sound: site.world.plan.ledger_is_sound(),
         }
     }
@@ -311,11 +309,11 @@ fn pending(evidence: &Evidence, findings: &mut Findings) {
             other_place == place || other.ask.label != of || other.from_ms > call.until_ms || ended
         });
         let kept = evidence.record(of).is_some_and(|record| record.state != State::Released);
-        // For as long as the caller waited, the ledger did not say what became of a release, or whether there is anything
-        // at all; a duplicate then hears Pending by the contract.
+        // For as long as the caller waited, the ledger did not say whether there is anything at all; a duplicate then
+        // hears Pending by the contract.
         let waited = call.until_ms + 100 >= call.from_ms + call.deadline_ms;
         let unseen = *origin == Origin::Replayed && !evidence.ledger_is_sound;
-        let excused = waited && (unseen || evidence.released_unheard.contains(of));
+        let excused = waited && unseen;
         findings.must(!alone || kept || excused, of, || "was Pending for its caller, and then nothing".to_owned());
     }
 }

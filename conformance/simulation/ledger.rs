@@ -3,7 +3,6 @@
 //! Invariant: a fault here is one that a ledger across a network may have: no answer before the commit, after it, or long
 //! before it lands; a conflict; a standstill. What is noted in the history is what the store said Done to.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -56,25 +55,16 @@ pub struct Archive {
     pub store: Arc<dyn Store>,
     world: Arc<World>,
     history: Mutex<Vec<Change>>,
-    unheard: Mutex<BTreeSet<String>>,
 }
 
 impl Archive {
     pub fn new(world: Arc<World>, store: Arc<dyn Store>) -> Self {
-        Self { store, world, history: Mutex::default(), unheard: Mutex::default() }
-    }
-
-    /// Keys that were released without the gateway hearing of it.
-    pub fn released_unheard(&self) -> BTreeSet<String> {
-        self.unheard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        Self { store, world, history: Mutex::default() }
     }
 
     /// The answer to a commit will not come.
-    fn leave_unheard(&self, label: &str, state: State) {
+    fn leave_unheard(&self, label: &str) {
         self.world.note(label, "the answer to a commit is lost");
-        if state == State::Released {
-            self.unheard.lock().unwrap_or_else(PoisonError::into_inner).insert(label.to_owned());
-        }
     }
 
     /// All commits, in their order.
@@ -146,12 +136,12 @@ impl Ledger for LedgerPort {
         }
         let label = label(&unit.transaction.key);
         if world.strikes(rates.stall) {
-            self.archive.leave_unheard(&label, unit.transaction.state);
+            self.archive.leave_unheard(&label);
             world.note(&label, "a commit stands still");
             sleep(Duration::from_secs(u64::from(LEASE_S) + world.random.below(8))).await;
         }
         if world.strikes(rates.late) {
-            self.archive.leave_unheard(&label, unit.transaction.state);
+            self.archive.leave_unheard(&label);
             let (archive, delay_ms) = (Arc::clone(&self.archive), world.random.below(2_000));
             tokio::spawn(async move {
                 sleep(Duration::from_millis(delay_ms)).await;
@@ -160,10 +150,9 @@ impl Ledger for LedgerPort {
             self.place.step().await;
             return Err(LedgerUnavailable(cause("the ledger did not answer")));
         }
-        let state = unit.transaction.state;
         let result = self.archive.commit(&by, unit).await;
         if world.strikes(rates.answer_lost) {
-            self.archive.leave_unheard(&label, state);
+            self.archive.leave_unheard(&label);
             self.place.step().await;
             return Err(LedgerUnavailable(cause("the ledger's answer was lost")));
         }

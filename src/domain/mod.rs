@@ -16,6 +16,7 @@ pub mod event;
 pub mod webhook;
 pub mod public_address;
 pub mod trace;
+pub mod breaker;
 
 /// A moment of the gateway's clock.
 pub type Time = jiff::Timestamp;

@@ -19,8 +19,10 @@ use crate::ports::ledger::{Commit, LedgerUnavailable};
 
 /// Most times an outcome is decided anew because somebody else has changed the record.
 const CONFLICTS_MAX: u32 = 5;
-/// Rest before the ledger is asked again what became of a release.
-const RELEASE_PAUSE: Duration = Duration::from_millis(50);
+/// Rest before the ledger is asked for the first time what became of a release.
+const LEDGER_PAUSE: Duration = Duration::from_millis(50);
+/// Most rest between two such questions.
+const LEDGER_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// What became of an intent.
 pub(super) enum Opened {
@@ -72,7 +74,9 @@ pub(super) async fn book(
         Err(unsent) => return Ok(Answered::started(&unsent)),
     };
     let heard = match send(gateway, &record, caller, leased_until).await {
-        Heard::NotApplied(note) if stage.release() => return release(gateway, record, note, caller).await,
+        Heard::NotApplied(note) if stage.release() => {
+            return release(gateway, record, note, stage, leased_until).await;
+        }
         // The caller has been told Pending: an inquiry makes it final.
         Heard::NotApplied(note) => Heard::Unclear(note),
         heard @ (Heard::Booked(_) | Heard::Refused(_) | Heard::Unclear(_)) => heard,
@@ -110,31 +114,78 @@ async fn note_sending(gateway: &Gateway, record: Transaction) -> Result<Transact
 }
 
 /// Gives an intent up that the CSP did not apply, and tells the caller so once that is durable. Where the ledger does not
-/// say whether it is, it is asked again as long as the caller waits.
-async fn release(gateway: &Gateway, record: Transaction, note: String, caller: &Caller) -> Result<Answered, Stop> {
-    let heard = Heard::NotApplied(note);
+/// say whether it is, it is asked until the lease ends; a caller that does not wait so long has heard Pending, and then
+/// the record must become final.
+async fn release(
+    gateway: &Gateway,
+    record: Transaction,
+    note: String,
+    stage: &Stage,
+    leased_until: Instant,
+) -> Result<Answered, Stop> {
     let decided_on = record.version;
     let mut current = record;
+    let mut pause = LEDGER_PAUSE;
     loop {
+        let heard = if stage.is_promised() { Heard::Unclear(note.clone()) } else { Heard::NotApplied(note.clone()) };
         match conclude(gateway, current.clone(), &heard).await {
-            Ok(concluded) if concluded.state == State::Released => {
+            Ok(concluded) if concluded.state != State::Released => return Ok(Answered::started(&concluded)),
+            Ok(_released) if stage.released() => {
                 return Err(Stop::Unavailable(Cause::new("the CSP could not be reached, and nothing was applied")));
             }
-            Ok(concluded) => return Ok(Answered::started(&concluded)),
+            Ok(released) => return Ok(Answered::started(&keep_promise(gateway, released).await)),
             Err(error) => {
                 tracing::error!(reference = %current.reference, cause = ?error.0, "a release waits for the ledger");
             }
         }
-        if caller.time_left() <= RELEASE_PAUSE {
+        if !rest(&mut pause, leased_until).await {
             return Ok(Answered::started(&current));
         }
-        tokio::time::sleep(RELEASE_PAUSE).await;
         match gateway.ledger.recall(&current.key).await {
             Ok(Some(newer)) if newer.version == decided_on || newer.state == State::Released => current = newer,
             Ok(Some(newer)) => return Ok(Answered::started(&newer)),
             Ok(None) | Err(_) => {}
         }
     }
+}
+
+/// Makes a released record final whose caller has heard Pending meanwhile, unless somebody has taken it up again. It is
+/// tried for as long as a lease is, whatever is left of this flight's own: nothing is sent any more.
+async fn keep_promise(gateway: &Gateway, released: Transaction) -> Transaction {
+    let mut current = released;
+    let until = gateway.lease_ends();
+    let mut pause = LEDGER_PAUSE;
+    while current.state == State::Released {
+        let unit = settle::promised(&current, &gateway.moment(&current.key.partner));
+        let settled = unit.transaction.clone();
+        match gateway.ledger.commit(unit).await {
+            Ok(Commit::Done { version }) => {
+                gateway.announce(&settled);
+                return Transaction { version, ..settled };
+            }
+            Ok(Commit::Conflict) => {}
+            Err(error) => {
+                tracing::error!(reference = %current.reference, cause = ?error.0, "an outcome waits for the ledger");
+            }
+        }
+        if !rest(&mut pause, until).await {
+            break;
+        }
+        if let Ok(Some(newer)) = gateway.ledger.recall(&current.key).await {
+            current = newer;
+        }
+    }
+    current
+}
+
+/// Rests before the ledger is asked again, each time longer. False: the time for it ends before that.
+async fn rest(pause: &mut Duration, until: Instant) -> bool {
+    if until.saturating_duration_since(Instant::now()) <= *pause {
+        return false;
+    }
+    tokio::time::sleep(*pause).await;
+    *pause = pause.saturating_mul(2).min(LEDGER_PAUSE_MAX);
+    true
 }
 
 /// Step e: sends the order, and again while it was not applied and there is time.

@@ -97,8 +97,10 @@ const DURABLE: u8 = 1;
 const ABANDONED: u8 = 2;
 /// The caller was told Pending.
 const PROMISED: u8 = 3;
-/// The intent is being given up again: the caller hears of that and of nothing else.
+/// The intent is being given up again, and the caller still waits to hear of it.
 const RELEASING: u8 = 4;
+/// It was given up before the caller heard anything else.
+const RELEASED: u8 = 5;
 
 /// What a caller may be told whose time is up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +140,21 @@ impl Stage {
         self.reached.compare_exchange(DURABLE, RELEASING, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
+    /// Called by the flight once its intent is durably given up. False: the caller has been told Pending meanwhile.
+    pub(super) fn released(&self) -> bool {
+        self.reached.compare_exchange(RELEASING, RELEASED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Whether the caller has been told Pending.
+    pub(super) fn is_promised(&self) -> bool {
+        self.reached.load(Ordering::SeqCst) == PROMISED
+    }
+
+    /// Called by the caller who waits no longer for word of a release. False: there is word.
+    fn promise(&self) -> bool {
+        self.reached.compare_exchange(RELEASING, PROMISED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
     /// Called by the caller whose time is up.
     fn part(&self) -> Parting {
         let parted = self.reached.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |seen| match seen {
@@ -146,7 +163,7 @@ impl Stage {
             _ => None,
         });
         match parted {
-            Ok(DECIDING) | Err(ABANDONED) => Parting::Nothing,
+            Ok(DECIDING) | Err(ABANDONED | RELEASED) => Parting::Nothing,
             Err(RELEASING) => Parting::Soon,
             Ok(_) | Err(_) => Parting::Pending,
         }
@@ -160,11 +177,11 @@ pub(super) async fn answer(gateway: &Arc<Gateway>, ask: Ask) -> Result<Answered,
     let patience = PATIENCE.min(ask.caller.time_left().checked_div(2).unwrap_or_default());
     loop {
         match gateway.ephemeral.begin_flight(&ask.request.key, ttl).await {
-            Ok(Flight::Begun) => return start(gateway, ask).await,
+            Ok(Flight::Begun) => return start(gateway, ask).await.into_answer(),
             // Without the store duplicates cannot wait for one another; the ledger still tells them apart.
             Err(error) => {
                 tracing::warn!(cause = ?error.0, "flights cannot be shared");
-                return start(gateway, ask).await;
+                return start(gateway, ask).await.into_answer();
             }
             Ok(Flight::Underway) => {}
         }
@@ -176,7 +193,7 @@ pub(super) async fn answer(gateway: &Arc<Gateway>, ask: Ask) -> Result<Answered,
         let wait_max = if patience_left.is_zero() { time_left } else { patience_left };
         if let Err(error) = gateway.ephemeral.await_flight(&ask.request.key, wait_max).await {
             tracing::warn!(cause = ?error.0, "flights cannot be awaited");
-            return start(gateway, ask).await;
+            return start(gateway, ask).await.into_answer();
         }
         let waited_long = began.elapsed() >= patience;
         match left_behind(gateway, &ask).await {
@@ -185,9 +202,9 @@ pub(super) async fn answer(gateway: &Arc<Gateway>, ask: Ask) -> Result<Answered,
             // A flight of which there is no trace may be one whose end was never told. The ledger tells two apart.
             Some(Left::NoTrace) if waited_long => {
                 return match start(gateway, ask.clone()).await {
+                    Told::ByFlight(answer) => answer,
                     // The other flight may be there after all, and then something does happen.
-                    Err(Stop::Unavailable(_)) if ask.caller.time_left().is_zero() => out_of_time(gateway, &ask).await,
-                    answer => answer,
+                    Told::Nothing(_) => out_of_time(gateway, &ask).await,
                 };
             }
             Some(Left::NoTrace | Left::Underway) | None => {}
@@ -229,8 +246,25 @@ async fn out_of_time(gateway: &Gateway, ask: &Ask) -> Result<Answered, Stop> {
     }
 }
 
+/// What a caller hears who has started a flight.
+enum Told {
+    /// What the flight has come to, or that it goes on.
+    ByFlight(Result<Answered, Stop>),
+    /// Its time is up, and its own flight will do nothing.
+    Nothing(Cause),
+}
+
+impl Told {
+    fn into_answer(self) -> Result<Answered, Stop> {
+        match self {
+            Self::ByFlight(answer) => answer,
+            Self::Nothing(cause) => Err(Stop::Unavailable(cause)),
+        }
+    }
+}
+
 /// Starts the flight in a task of its own and waits for it as long as the caller does.
-async fn start(gateway: &Arc<Gateway>, ask: Ask) -> Result<Answered, Stop> {
+async fn start(gateway: &Arc<Gateway>, ask: Ask) -> Told {
     let stage = Arc::new(Stage::default());
     let flight = {
         let (gateway, ask, stage) = (Arc::clone(gateway), ask.clone(), Arc::clone(&stage));
@@ -242,19 +276,21 @@ async fn start(gateway: &Arc<Gateway>, ask: Ask) -> Result<Answered, Stop> {
     };
     let mut task = gateway.tasks.spawn(tracing::Instrument::in_current_span(flight));
     let failed = match tokio::time::timeout(ask.caller.time_left(), &mut task).await {
-        Ok(Ok(answer)) => return answer,
+        Ok(Ok(answer)) => return Told::ByFlight(answer),
         Ok(Err(error)) => Cause::new(error),
         Err(error) => Cause::new(error),
     };
-    match stage.part() {
-        Parting::Nothing => Err(Stop::Unavailable(failed)),
+    let pending = Ok(Answered::pending(&ask, stage.origin()));
+    Told::ByFlight(match stage.part() {
+        Parting::Nothing => return Told::Nothing(failed),
         Parting::Soon if !task.is_finished() => match tokio::time::timeout(LAST_LOOK, task).await {
             Ok(Ok(answer)) => answer,
             // Where the ledger takes longer over the release than anybody waits, nobody knows that nothing happens.
-            Ok(Err(_)) | Err(_) => Ok(Answered::pending(&ask, stage.origin())),
+            Ok(Err(_)) | Err(_) if stage.promise() => pending,
+            Ok(Err(_)) | Err(_) => Err(Stop::Unavailable(failed)),
         },
-        Parting::Soon | Parting::Pending => Ok(Answered::pending(&ask, stage.origin())),
-    }
+        Parting::Soon | Parting::Pending => pending,
+    })
 }
 
 /// Waits for a record that another gateway, or a reconciliation, is working on, as long as the caller does.
@@ -315,5 +351,11 @@ mod tests {
         let released = Stage::default();
         assert!(released.durable() && released.release());
         assert_eq!(released.part(), Parting::Soon);
+        assert!(released.released());
+        assert!(!released.promise());
+        assert_eq!(released.part(), Parting::Nothing);
+        let unheard = Stage::default();
+        assert!(unheard.durable() && unheard.release() && unheard.promise());
+        assert!(!unheard.released() && unheard.is_promised());
     }
 }

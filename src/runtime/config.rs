@@ -27,7 +27,7 @@ use self::effective::Effective;
 use self::layers::Layers;
 use self::problem::{Problem, Problems};
 use self::shape::Report;
-use self::tables::{Charge, Keys, Log, Pin, Reconcile, Sandbox, Server, Tables};
+use self::tables::{Charge, GuardTable, Keys, Log, Pin, Reconcile, Sandbox, Server, Tables};
 use crate::domain::api_key::PartnerKeys;
 use crate::domain::directory::Directory;
 use crate::domain::ids::CspId;
@@ -100,8 +100,8 @@ pub struct Config {
     pub directory: Directory,
     /// Whose key is whose.
     pub partner_keys: PartnerKeys,
-    /// How each CSP is spoken to.
-    pub adapters: Vec<(CspId, Speaks)>,
+    /// How each CSP is spoken to, and the bounds around it.
+    pub adapters: Vec<(CspId, Speaks, GuardTable)>,
     /// All of it as the start log shows it.
     pub effective: Effective,
 }

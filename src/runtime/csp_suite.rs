@@ -116,15 +116,17 @@ impl Subject {
     }
 }
 
-/// Runs the cases that are wanted, one after the other, and tells each as it ends.
+/// Runs the cases that are wanted, one after the other, and tells each as it ends. `run_id`, letters and digits, begins
+/// every correlation id.
 pub async fn run(
     subject: &Subject,
     terms: &Terms,
+    run_id: &str,
     wanted: impl Fn(u8) -> bool,
     mut told: impl FnMut(&CaseReport),
 ) -> Vec<CaseReport> {
     let mut reports = Vec::new();
-    let mut bench = Bench::new(subject, terms);
+    let mut bench = Bench::new(subject, terms, run_id);
     for case in CASES.iter().filter(|case| wanted(case.id)) {
         let begun = Instant::now();
         let lacking = case.needs.iter().find_map(|need| need.lacking(subject, terms));

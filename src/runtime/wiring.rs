@@ -7,24 +7,29 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::http::HeaderValue;
 use jiff::tz::TimeZone;
 use tokio_util::task::TaskTracker;
 
 use super::config::directory::{ApiKey, HttpTable, Speaks};
+use super::config::tables::GuardTable;
 use super::config::{Config, SANDBOX_CSP};
 use super::csp_suite::Reach;
 use super::sandbox_csp::Protocol;
 use crate::adapters::clock::{ClockFileError, ManualClock, MovableSystemClock, SystemClock};
 use crate::adapters::courier::http::HttpCourier;
 use crate::adapters::csp::grpc::{self, GrpcCsp};
+use crate::adapters::csp::guarded::{self, Guarded};
 use crate::adapters::csp::http::{self, HttpCsp};
 use crate::adapters::csp::sandbox::{BillError, Sandbox as ScriptedCsp, Settings};
+use crate::adapters::csp::tls::{Identity, TlsError};
 use crate::adapters::ephemeral::{self, MemoryEphemeral};
 use crate::adapters::ledger::sqlite::{LEDGER_FILE, LedgerFile, OpenError as LedgerError, SqliteLedger};
 use crate::adapters::secrets::{SecretsError, SystemSecrets};
 use crate::domain::Time;
+use crate::domain::breaker::Rule;
 use crate::domain::directory::CspProfile;
 use crate::domain::ids::{CspId, InstanceId};
 use crate::domain::money::Currency;
@@ -67,7 +72,7 @@ pub enum WiringError {
     Courier(#[from] rustls::Error),
     /// A CSP that is spoken to over HTTP.
     #[error("the CSP {0} cannot be spoken to")]
-    HttpCsp(CspId, #[source] http::SettingsError),
+    HttpCsp(CspId, #[source] TlsError),
     /// A CSP whose adapter process is spoken to over gRPC.
     #[error("the CSP {0} cannot be spoken to")]
     GrpcCsp(CspId, #[source] grpc::SettingsError),
@@ -118,9 +123,9 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
         None => Arc::new(SystemClock::new()),
     };
     let mut csps = Csps::default();
-    for (id, adapter) in &config.adapters {
+    for (id, adapter, guard) in &config.adapters {
         let profile = config.directory.csp(id).ok_or_else(|| WiringError::NoProfile(id.clone()))?;
-        csp(&mut csps, adapter, profile, data_dir, &clock)?;
+        csp(&mut csps, adapter, guard, profile, data_dir, &clock)?;
     }
     let instance = InstanceId::new(secrets.fresh_correlation_id().as_str());
     let gateway = Arc::new(Gateway {
@@ -207,15 +212,16 @@ pub fn scripted_csp(
 /// The adapter of a CSP that no configuration names.
 pub fn reached_csp(reach: &Reach, not_applied: &[String]) -> Result<Arc<dyn Csp>, WiringError> {
     let Reach { protocol, url, api_key, ca_pem, identity_pem } = reach.clone();
+    let identity = identity_pem.map(|(certificates_pem, key_pem)| Identity { certificates_pem, key_pem });
     let not_applied = not_applied.to_vec();
     let id = || CspId::new(url.host().unwrap_or_default());
     Ok(match protocol {
         Protocol::Http => {
-            let settings = http::Settings { url: url.clone(), api_key, ca_pem, not_applied };
+            let settings = http::Settings { url: url.clone(), api_key, ca_pem, identity, not_applied };
             Arc::new(HttpCsp::new(settings).map_err(|error| WiringError::HttpCsp(id(), error))?)
         }
         Protocol::Grpc => {
-            let settings = grpc::Settings { url: url.clone(), api_key, ca_pem, identity_pem, not_applied };
+            let settings = grpc::Settings { url: url.clone(), api_key, ca_pem, identity, not_applied };
             Arc::new(GrpcCsp::new(settings).map_err(|error| WiringError::GrpcCsp(id(), error))?)
         }
     })
@@ -232,6 +238,7 @@ struct Csps {
 fn csp(
     csps: &mut Csps,
     adapter: &Speaks,
+    guard: &GuardTable,
     profile: &CspProfile,
     data_dir: &Path,
     clock: &Arc<dyn Clock>,
@@ -244,19 +251,45 @@ fn csp(
             let scripted =
                 ScriptedCsp::open(&file, settings).map_err(|error| WiringError::Csp(profile.id.clone(), error))?;
             let scripted = Arc::new(scripted);
-            csps.all.insert(profile.id.clone(), Arc::<ScriptedCsp>::clone(&scripted));
+            csps.all.insert(profile.id.clone(), guarded(profile, Arc::<ScriptedCsp>::clone(&scripted), guard));
             csps.scripted.insert(profile.id.clone(), scripted);
         }
         Speaks::Http(table) => {
             let settings = http_settings(&profile.id, table)?;
             let http = HttpCsp::new(settings).map_err(|error| WiringError::HttpCsp(profile.id.clone(), error))?;
-            csps.all.insert(profile.id.clone(), Arc::new(http));
+            csps.all.insert(profile.id.clone(), guarded(profile, Arc::new(http), guard));
+        }
+        Speaks::Grpc(table) => {
+            let http::Settings { url, api_key, ca_pem, identity, not_applied } = http_settings(&profile.id, table)?;
+            let settings = grpc::Settings { url, api_key, ca_pem, identity, not_applied };
+            let grpc = GrpcCsp::new(settings).map_err(|error| WiringError::GrpcCsp(profile.id.clone(), error))?;
+            csps.all.insert(profile.id.clone(), guarded(profile, Arc::new(grpc), guard));
         }
     }
     Ok(())
 }
 
-/// Reads the files that the settings of an HTTP adapter name.
+/// Puts an operator behind its bounds.
+fn guarded(profile: &CspProfile, csp: Arc<dyn Csp>, table: &GuardTable) -> Arc<dyn Csp> {
+    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let rule = Rule {
+        window_ms: table.window_ms,
+        calls_min: table.calls_min,
+        failure_percent: table.failure_percent,
+        open_ms: table.open_ms,
+        probes: table.probes,
+    };
+    let settings = guarded::Settings {
+        calls_max: count(table.calls_max),
+        inquiries_max: count(table.inquiries_max),
+        queue_max: count(table.queue_max),
+        queue_wait: Duration::from_millis(u64::from(table.queue_wait_ms)),
+        breaker: table.breaker.then_some(rule),
+    };
+    Arc::new(Guarded::new(&profile.id, csp, settings))
+}
+
+/// Reads the files that the settings of an adapter name which goes over a network.
 fn http_settings(id: &CspId, table: &HttpTable) -> Result<http::Settings, WiringError> {
     let read = |key: &'static str, path: &Path| {
         std::fs::read(path).map_err(|source| WiringError::CspFile { csp: id.clone(), key, path: path.into(), source })
@@ -279,6 +312,13 @@ fn http_settings(id: &CspId, table: &HttpTable) -> Result<http::Settings, Wiring
         url: table.url.clone(),
         api_key,
         ca_pem: table.ca_file.as_deref().map(|path| read("ca_file", path)).transpose()?,
+        identity: match &table.client_files {
+            None => None,
+            Some((certificate, key)) => Some(Identity {
+                certificates_pem: read("client_cert_file", certificate)?,
+                key_pem: read("client_key_file", key)?,
+            }),
+        },
         not_applied: table.not_applied_codes.clone(),
     })
 }

@@ -107,7 +107,8 @@ pub(super) fn judge(stored: Option<Stored>, unit: &UnitOfWork) -> Result<Judgeme
 /// How a record in one state is changed to be in the next; `None` where it may not be.
 fn change(stored: State, next: State) -> Option<Change> {
     match (stored, next) {
-        (State::Released, _) => stored.may_become(next).then_some(Change::TakeUp),
+        (State::Released, State::Pending) => Some(Change::TakeUp),
+        (State::Released, _) => stored.may_become(next).then_some(Change::Move),
         (State::Success | State::Failure, _) => (stored == next).then_some(Change::Note),
         (State::Pending | State::Unknown, _) => (stored == next || stored.may_become(next)).then_some(Change::Move),
     }
@@ -222,7 +223,7 @@ mod tests {
                 let same = matches!(from, State::Pending | State::Unknown).then_some(Change::Move);
                 let noted = from.is_final().then_some(Change::Note);
                 let expected = match from.may_become(to) {
-                    true if from == State::Released => Some(Change::TakeUp),
+                    true if (from, to) == (State::Released, State::Pending) => Some(Change::TakeUp),
                     true => Some(Change::Move),
                     false if from == to => same.or(noted),
                     false => None,

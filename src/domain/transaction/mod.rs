@@ -174,7 +174,7 @@ impl State {
         match self {
             Self::Pending => !matches!(next, Self::Pending),
             Self::Unknown => matches!(next, Self::Success | Self::Failure),
-            Self::Released => matches!(next, Self::Pending),
+            Self::Released => matches!(next, Self::Pending | Self::Failure),
             Self::Success | Self::Failure => false,
         }
     }

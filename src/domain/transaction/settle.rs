@@ -119,6 +119,15 @@ pub fn by_inquiry(record: &Transaction, learnt: &Learnt, profile: &CspProfile, m
     unit
 }
 
+/// Makes a released record final whose caller has heard Pending: nothing was applied, and nothing will be under this
+/// intent. Its share of a charge was given back when it was released.
+#[must_use]
+pub fn promised(record: &Transaction, moment: &Moment) -> UnitOfWork {
+    let mut unit = failure(record, outcome::NOT_CONFIRMED, "given up after its caller had heard Pending", moment);
+    unit.hold = None;
+    unit
+}
+
 /// What a person has decided, as any other outcome.
 pub(super) fn decided(record: &Transaction, verdict: Verdict, moment: &Moment) -> UnitOfWork {
     match verdict {

@@ -170,12 +170,22 @@ fn a_contradiction_of_a_final_outcome_is_noted_and_changes_nothing() {
 }
 
 #[test]
+fn what_was_released_after_its_caller_heard_pending_fails_and_holds_nothing() {
+    let mut refund = samples::refund("r1", "c1", "-4");
+    refund.state = State::Released;
+    let unit = promised(&refund, &samples::moment(samples::now()));
+    assert_eq!(unit.transaction.state, State::Failure);
+    assert_eq!(unit.transaction.failure.as_deref(), Some(outcome::NOT_CONFIRMED));
+    assert!(unit.event.is_some() && unit.postings.is_empty() && unit.hold.is_none());
+}
+
+#[test]
 fn final_states_never_change() {
     use State::{Failure, Pending, Released, Success, Unknown};
     for (from, to) in [
         (Pending, &[Success, Failure, Unknown, Released][..]),
         (Unknown, &[Success, Failure][..]),
-        (Released, &[Pending][..]),
+        (Released, &[Pending, Failure][..]),
         (Success, &[][..]),
         (Failure, &[][..]),
     ] {

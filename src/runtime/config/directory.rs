@@ -12,7 +12,8 @@ use jiff::tz::TimeZone;
 use super::sandbox::DEMO_KEYS;
 use super::shape::Report;
 use super::tables::{
-    Adapter, CspTable, PartnerTable, RecoveryWord, RefundsWord, Secret, Tables, TestNumbersTable, WebhookTable,
+    Adapter, CspTable, GuardTable, PartnerTable, RecoveryWord, RefundsWord, Secret, Tables, TestNumbersTable,
+    WebhookTable,
 };
 use crate::domain::api_key::{KeyDigest, PartnerKeys};
 use crate::domain::directory::{
@@ -32,8 +33,8 @@ pub struct Built {
     pub directory: Directory,
     /// Whose key is whose.
     pub keys: PartnerKeys,
-    /// How each CSP is spoken to.
-    pub adapters: Vec<(CspId, Speaks)>,
+    /// How each CSP is spoken to, and the bounds around it.
+    pub adapters: Vec<(CspId, Speaks, GuardTable)>,
 }
 
 /// How one CSP is spoken to. Files are named here and read when the adapter is built.
@@ -43,9 +44,11 @@ pub enum Speaks {
     Sandbox,
     /// The CSP's own API over HTTP.
     Http(HttpTable),
+    /// An adapter process of the CSP's over gRPC.
+    Grpc(HttpTable),
 }
 
-/// What the adapter `http` needs.
+/// What the adapters `http` and `grpc` need.
 #[derive(Debug, Clone)]
 pub struct HttpTable {
     /// Where the API begins: http or https, with a host and without a query.
@@ -54,6 +57,8 @@ pub struct HttpTable {
     pub api_key: Option<ApiKey>,
     /// Certificates that are trusted beside the public authorities'.
     pub ca_file: Option<PathBuf>,
+    /// Our own certificate and its key.
+    pub client_files: Option<(PathBuf, PathBuf)>,
     /// Statuses and codes with which the CSP says that nothing was applied.
     pub not_applied_codes: Vec<String>,
 }
@@ -74,7 +79,7 @@ pub fn build(tables: &Tables, report: &mut Report) -> Option<Built> {
     for (id, table) in &tables.csp {
         let adapter = adapter(id, table, tables, report);
         if let Some((adapter, profile)) = adapter.zip(csp(id, table, tables, report)) {
-            adapters.push((profile.id.clone(), adapter));
+            adapters.push((profile.id.clone(), adapter, table.guard.clone()));
             csps.push(profile);
         }
     }
@@ -104,7 +109,7 @@ pub fn build(tables: &Tables, report: &mut Report) -> Option<Built> {
 fn adapter(id: &str, table: &CspTable, tables: &Tables, report: &mut Report) -> Option<Speaks> {
     match table.adapter {
         None => {
-            report.at(&["csp", id, "adapter"], "must be set: one of \"sandbox\", \"http\"");
+            report.at(&["csp", id, "adapter"], "must be set: one of \"sandbox\", \"http\", \"grpc\"");
             None
         }
         Some(Adapter::Sandbox) if !tables.sandbox.enabled => {
@@ -118,30 +123,50 @@ fn adapter(id: &str, table: &CspTable, tables: &Tables, report: &mut Report) -> 
                 ("api_key_file", table.api_key_file.is_some()),
                 ("api_key", table.api_key.is_some()),
                 ("ca_file", table.ca_file.is_some()),
+                ("client_cert_file", table.client_cert_file.is_some()),
+                ("client_key_file", table.client_key_file.is_some()),
             ];
             for (name, _) in given.into_iter().filter(|(_, given)| *given) {
-                report.at(&["csp", id, name], "is of the adapter \"http\" only");
+                report.at(&["csp", id, name], "is of the adapters \"http\" and \"grpc\" only");
             }
             Some(Speaks::Sandbox)
         }
-        Some(Adapter::Http) => Some(Speaks::Http(HttpTable {
-            url: url(id, table.url.as_deref(), report)?,
-            api_key: match (&table.api_key, &table.api_key_file) {
-                (Some(key), _) => Some(ApiKey::Given(key.clone())),
-                (None, Some(file)) => Some(ApiKey::InFile(file.clone())),
-                (None, None) => None,
-            },
-            ca_file: table.ca_file.clone(),
-            not_applied_codes: table.not_applied_codes.clone(),
-        })),
+        Some(Adapter::Http) => http_table(id, table, report).map(Speaks::Http),
+        Some(Adapter::Grpc) => http_table(id, table, report).map(Speaks::Grpc),
     }
+}
+
+fn http_table(id: &str, table: &CspTable, report: &mut Report) -> Option<HttpTable> {
+    let client_files = match (&table.client_cert_file, &table.client_key_file) {
+        (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
+        (None, None) => None,
+        (Some(_), None) => {
+            report.at(&["csp", id, "client_key_file"], "must be set where client_cert_file is");
+            return None;
+        }
+        (None, Some(_)) => {
+            report.at(&["csp", id, "client_cert_file"], "must be set where client_key_file is");
+            return None;
+        }
+    };
+    Some(HttpTable {
+        url: url(id, table.url.as_deref(), report)?,
+        api_key: match (&table.api_key, &table.api_key_file) {
+            (Some(key), _) => Some(ApiKey::Given(key.clone())),
+            (None, Some(file)) => Some(ApiKey::InFile(file.clone())),
+            (None, None) => None,
+        },
+        ca_file: table.ca_file.clone(),
+        client_files,
+        not_applied_codes: table.not_applied_codes.clone(),
+    })
 }
 
 fn url(id: &str, text: Option<&str>, report: &mut Report) -> Option<Uri> {
     const ALLOWED: &str = "an http or https URL without user, query or fragment, like https://csp.example/api";
     let path = ["csp", id, "url"];
     let Some(text) = text else {
-        report.at(&path, format!("must be set for the adapter \"http\": {ALLOWED}"));
+        report.at(&path, format!("must be set for the adapters \"http\" and \"grpc\": {ALLOWED}"));
         return None;
     };
     let is_usable = |url: &Uri| {

@@ -191,6 +191,8 @@ pub enum Adapter {
     Sandbox,
     /// The CSP's own API, `deploy/csp/csp-api-v1.yaml`.
     Http,
+    /// An adapter process of the CSP's, `proto/onbill/csp/v1/csp.proto`.
+    Grpc,
 }
 
 /// A secret of the configuration: it neither prints nor is written anywhere.
@@ -249,7 +251,7 @@ pub enum RefundsWord {
 pub struct CspTable {
     /// How it is spoken to.
     pub adapter: Option<Adapter>,
-    /// Where its API begins, of the adapter `http`.
+    /// Where its API begins, of the adapters `http` and `grpc`.
     pub url: Option<String>,
     /// File of the key that it asks for.
     pub api_key_file: Option<PathBuf>,
@@ -257,6 +259,10 @@ pub struct CspTable {
     pub api_key: Option<Secret>,
     /// File of certificates that are trusted beside the public authorities'.
     pub ca_file: Option<PathBuf>,
+    /// File of our own certificate, for a CSP that asks for one.
+    pub client_cert_file: Option<PathBuf>,
+    /// File of its key.
+    pub client_key_file: Option<PathBuf>,
     /// Statuses and codes with which it says that nothing was applied.
     pub not_applied_codes: Vec<String>,
     /// The only currency that it bills in.
@@ -283,6 +289,8 @@ pub struct CspTable {
     pub amount_max: Option<String>,
     /// Where its days begin.
     pub time_zone: String,
+    /// What keeps it from taking others along when it fails.
+    pub guard: GuardTable,
     /// Its refusal codes → public texts.
     pub verdicts: BTreeMap<String, String>,
     /// Numbers to test with.
@@ -299,6 +307,8 @@ impl Default for CspTable {
             api_key_file: None,
             api_key: None,
             ca_file: None,
+            client_cert_file: None,
+            client_key_file: None,
             not_applied_codes: vec!["not-applied".to_owned()],
             currency: None,
             msisdn_pattern: None,
@@ -312,9 +322,53 @@ impl Default for CspTable {
             prepaid: true,
             amount_max: None,
             time_zone: "UTC".to_owned(),
+            guard: GuardTable::default(),
             verdicts: BTreeMap::new(),
             test_numbers: None,
             sms: CspSmsTable::default(),
+        }
+    }
+}
+
+/// `[csp.<id>.guard]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GuardTable {
+    /// Most calls under way, inquiries and voids aside.
+    pub calls_max: u32,
+    /// Most inquiries and voids under way.
+    pub inquiries_max: u32,
+    /// Most calls that wait for a place, of each of the two.
+    pub queue_max: u32,
+    /// Milliseconds that one may wait.
+    pub queue_wait_ms: u32,
+    /// Whether it is left alone when it fails too often.
+    pub breaker: bool,
+    /// Milliseconds of which the calls are counted.
+    pub window_ms: u32,
+    /// Fewest calls of a window that tell something.
+    pub calls_min: u32,
+    /// Per cent of them that must have failed.
+    pub failure_percent: u32,
+    /// Milliseconds for which it is left alone.
+    pub open_ms: u32,
+    /// Calls that are let through then, to see whether it is back.
+    pub probes: u32,
+}
+
+impl Default for GuardTable {
+    fn default() -> Self {
+        Self {
+            calls_max: 256,
+            inquiries_max: 16,
+            queue_max: 256,
+            queue_wait_ms: 50,
+            breaker: true,
+            window_ms: 10_000,
+            calls_min: 20,
+            failure_percent: 50,
+            open_ms: 5_000,
+            probes: 3,
         }
     }
 }

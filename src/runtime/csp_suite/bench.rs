@@ -55,14 +55,13 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    pub(super) fn new(subject: &Subject, terms: &Terms) -> Self {
-        let run = fresh_reference().to_string();
+    pub(super) fn new(subject: &Subject, terms: &Terms, run_id: &str) -> Self {
         Self {
             csp: std::sync::Arc::clone(&subject.csp),
             subject: subject.clone(),
             terms: terms.clone(),
             first: None,
-            run: format!("certify-{}", run.get(..8).unwrap_or_default()),
+            run: run_id.to_owned(),
             asked: 0,
             steps: Vec::new(),
         }
@@ -81,7 +80,7 @@ impl Bench {
     pub(super) fn call(&mut self) -> CallContext {
         self.asked = self.asked.saturating_add(1);
         let correlation = CorrelationId::parse(&format!("{}-{}", self.run, self.asked));
-        let correlation = correlation.expect("letters, digits and dashes are a correlation id");
+        let correlation = correlation.expect("a run id of letters and digits makes a correlation id");
         CallContext { trace: Trace::begun_by(&correlation), correlation, budget: ANSWER_MAX }
     }
 

@@ -48,11 +48,13 @@ pub(super) async fn run(args: &CspArgs) -> Result<ExitCode, String> {
     let target = reach.url.to_string().trim_end_matches('/').to_owned();
     let count = CASES.iter().filter(|case| wanted(case.id)).count();
     progress.begin(count, &format!("{target} over {}: real charges are made on its test accounts", args.word()));
+    let run_id = format!("certify-{}", random::token(8));
     let (begun, started_at) = (Instant::now(), jiff::Timestamp::now());
-    let reports = csp_suite::run(&subject, &terms, wanted, |report| progress.finished(&result(report, face))).await;
+    let reports =
+        csp_suite::run(&subject, &terms, &run_id, wanted, |report| progress.finished(&result(report, face))).await;
     let run = RunInfo {
         subject: Subject::Csp,
-        run_id: random::token(8),
+        run_id,
         by: args.by.clone(),
         target,
         target_version: None,
