@@ -63,7 +63,7 @@ fn check(source: &Source) -> BTreeSet<Broken> {
     }
     let may_have_the_csps =
         source.path.starts_with("src/adapters/csp/grpc/") || source.path.starts_with("src/runtime/sandbox_csp/");
-    if code.contains("onbill.csp.v1") && !may_have_the_csps {
+    if code.contains("include_proto!(\"onbill.csp.v1\")") && !may_have_the_csps {
         say("generated types of onbill.csp.v1 stay in adapters/csp/grpc and in the sandbox CSP".to_owned());
     }
     if own == "commands" && mentions(&code, "crate::flows") {

@@ -16,5 +16,6 @@ mod gateway;
 mod operator;
 mod crash;
 mod certify;
+mod csp_suite;
 mod ports;
 mod simulation;

@@ -12,3 +12,5 @@ mod csp_grpc_failures;
 mod csp_guarded;
 mod sandbox_bill;
 mod ledger;
+
+pub use csp::currency as csp_currency;
