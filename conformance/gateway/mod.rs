@@ -15,6 +15,7 @@ mod lists;
 mod bad_input;
 mod isolation;
 mod sick_csps;
+mod reload;
 mod currencies;
 pub mod grpc;
 mod watch;

@@ -18,7 +18,7 @@ pub fn adapter(authority: &str) -> GrpcCsp {
     let url = format!("http://{authority}").parse().expect("a URL");
     let api_key = Some(HeaderValue::from_static(KEY));
     let not_applied = vec!["not-applied".to_owned()];
-    GrpcCsp::new(Settings { url, api_key, ca_pem: None, identity: None, not_applied }).expect("an adapter")
+    GrpcCsp::new(Settings { url, api_key, ca_pem: None, client_pem: None, not_applied }).expect("an adapter")
 }
 
 pub(super) fn rig() -> Rig {

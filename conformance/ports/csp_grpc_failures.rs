@@ -35,7 +35,7 @@ fn adapter(authority: &str, not_applied: &[&str]) -> GrpcCsp {
     let url = format!("http://{authority}").parse().expect("a URL");
     let api_key = Some(HeaderValue::from_static("grpc-key"));
     let not_applied = not_applied.iter().map(|word| (*word).to_owned()).collect();
-    GrpcCsp::new(Settings { url, api_key, ca_pem: None, identity: None, not_applied }).expect("an adapter")
+    GrpcCsp::new(Settings { url, api_key, ca_pem: None, client_pem: None, not_applied }).expect("an adapter")
 }
 
 async fn charge(csp: &GrpcCsp) -> Result<Receipt, CspError> {
@@ -295,7 +295,7 @@ async fn where_no_byte_of_the_message_was_written_nothing_was_applied() {
             url: format!("{scheme}://{authority}").parse().expect("a URL"),
             api_key: None,
             ca_pem: None,
-            identity: None,
+            client_pem: None,
             not_applied: vec![],
         };
         let answer = charge(&GrpcCsp::new(settings).expect("an adapter")).await;

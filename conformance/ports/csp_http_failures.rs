@@ -232,7 +232,7 @@ async fn where_not_one_byte_was_written_nothing_was_applied() {
     for (why, authority) in [("no TLS", &plain.authority), ("no time for TLS", &silent.1)] {
         let url = format!("https://{authority}").parse().expect("a URL");
         let key = Some(HeaderValue::from_static("k"));
-        let csp = HttpCsp::new(Settings { url, api_key: key, ca_pem: None, identity: None, not_applied: vec![] })
+        let csp = HttpCsp::new(Settings { url, api_key: key, ca_pem: None, client_pem: None, not_applied: vec![] })
             .expect("an adapter");
         assert_eq!(verdict(&charge(&csp).await), "not applied", "{why}");
     }

@@ -18,7 +18,6 @@ use onbill::domain::directory::{
 use onbill::domain::ids::{ChargeCode, CspId, InstanceId, PartnerId, ProductId};
 use onbill::domain::money::Currency;
 use onbill::flows::deliver::Posts;
-use onbill::flows::watch::Watchers;
 use onbill::flows::{Bounds, Gateway, reconcile};
 use onbill::ports::Cause;
 use onbill::ports::courier::{Answer, Courier, Letter, NoAnswer};
@@ -121,7 +120,7 @@ impl Site {
             outbox: Arc::new(MemoryLedger::new()),
             courier: Arc::new(NoEndpoints),
             posts: Posts::of(&self.directory),
-            watchers: Watchers::default(),
+            watchers: Arc::default(),
         };
         Incarnation { place, gateway: Arc::new(gateway) }
     }

@@ -5,8 +5,6 @@
 
 pub mod ledger;
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -17,8 +15,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::current::Current;
 use super::webhooks;
-use crate::flows::Gateway;
 
 use self::ledger::Overseen;
 
@@ -29,7 +27,7 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 #[derive(Clone)]
 pub struct Admin {
     /// Asked whether its ledger would take a commit.
-    pub gateway: Arc<Gateway>,
+    pub current: Current,
     /// What its people settle by hand.
     pub overseen: Overseen,
     /// Prints what is measured.
@@ -61,7 +59,7 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
     if admin.stop.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
     }
-    match admin.gateway.ledger.check().await {
+    match admin.current.gateway().ledger.check().await {
         Ok(()) => (StatusCode::OK, "ledger: ok\n".to_owned()),
         Err(error) => {
             let note = error.0.to_note();

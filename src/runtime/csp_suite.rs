@@ -96,7 +96,7 @@ pub struct Reach {
     /// Certificates that are trusted beside the public authorities', in PEM.
     pub ca_pem: Option<Vec<u8>>,
     /// Our own certificate and its key, in PEM.
-    pub identity_pem: Option<(Vec<u8>, Vec<u8>)>,
+    pub client_pem: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Subject {

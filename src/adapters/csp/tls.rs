@@ -9,19 +9,18 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-/// Our own certificate, with those that vouch for it, and its key, in PEM.
+/// A certificate and its key, in PEM. The key does not print.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// The certificates.
-    pub certificates_pem: Vec<u8>,
-    /// The key.
-    pub key_pem: Vec<u8>,
+pub struct ClientPem {
+    /// The certificate, and those between it and its authority.
+    pub certificates: Vec<u8>,
+    /// Its private key.
+    pub key: Vec<u8>,
 }
 
-/// The key does not print.
-impl std::fmt::Debug for Identity {
+impl std::fmt::Debug for ClientPem {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Identity(****)")
+        formatter.write_str("ClientPem(****)")
     }
 }
 
@@ -30,10 +29,10 @@ impl std::fmt::Debug for Identity {
 pub enum TlsError {
     /// The certificates that are trusted.
     #[error("the certificates of ca_file cannot be used: {0}")]
-    Authorities(String),
-    /// Our own certificate or its key.
-    #[error("the certificate of client_cert_file or the key of client_key_file cannot be used: {0}")]
-    Identity(String),
+    Certificates(String),
+    /// The certificate that we show.
+    #[error("client_cert_file and client_key_file cannot be used: {0}")]
+    ClientCertificate(String),
     /// TLS itself.
     #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),
@@ -43,22 +42,23 @@ pub enum TlsError {
 ///
 /// # Errors
 /// Certificates or keys that cannot be used.
-pub fn config(ca_pem: Option<&[u8]>, identity: Option<&Identity>) -> Result<ClientConfig, TlsError> {
+pub fn config(ca_pem: Option<&[u8]>, client_pem: Option<&ClientPem>) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots(ca_pem)?);
-    let Some(Identity { certificates_pem, key_pem }) = identity else {
+    let Some(pem) = client_pem else {
         return Ok(builder.with_no_client_auth());
     };
-    let certificates = certificates(certificates_pem).map_err(TlsError::Identity)?;
-    let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| TlsError::Identity(error.to_string()))?;
+    let certificates = certificates(&pem.certificates).map_err(TlsError::ClientCertificate)?;
+    let key =
+        PrivateKeyDer::from_pem_slice(&pem.key).map_err(|error| TlsError::ClientCertificate(error.to_string()))?;
     Ok(builder.with_client_auth_cert(certificates, key)?)
 }
 
 fn roots(ca_pem: Option<&[u8]>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    for certificate in ca_pem.map(certificates).transpose().map_err(TlsError::Authorities)?.unwrap_or_default() {
+    for certificate in ca_pem.map(certificates).transpose().map_err(TlsError::Certificates)?.unwrap_or_default() {
         roots.add(certificate)?;
     }
     Ok(roots)

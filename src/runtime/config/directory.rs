@@ -43,9 +43,9 @@ pub enum Speaks {
     /// The scripted CSP within the gateway.
     Sandbox,
     /// The CSP's own API over HTTP.
-    Http(HttpTable),
+    Http(Box<HttpTable>),
     /// An adapter process of the CSP's over gRPC.
-    Grpc(HttpTable),
+    Grpc(Box<HttpTable>),
 }
 
 /// What the adapters `http` and `grpc` need.
@@ -57,8 +57,10 @@ pub struct HttpTable {
     pub api_key: Option<ApiKey>,
     /// Certificates that are trusted beside the public authorities'.
     pub ca_file: Option<PathBuf>,
-    /// Our own certificate and its key.
-    pub client_files: Option<(PathBuf, PathBuf)>,
+    /// The certificate that is shown to the CSP; there where its key is.
+    pub client_cert_file: Option<PathBuf>,
+    /// Its private key.
+    pub client_key_file: Option<PathBuf>,
     /// Statuses and codes with which the CSP says that nothing was applied.
     pub not_applied_codes: Vec<String>,
 }
@@ -136,20 +138,13 @@ fn adapter(id: &str, table: &CspTable, tables: &Tables, report: &mut Report) -> 
     }
 }
 
-fn http_table(id: &str, table: &CspTable, report: &mut Report) -> Option<HttpTable> {
-    let client_files = match (&table.client_cert_file, &table.client_key_file) {
-        (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
-        (None, None) => None,
-        (Some(_), None) => {
-            report.at(&["csp", id, "client_key_file"], "must be set where client_cert_file is");
-            return None;
-        }
-        (None, Some(_)) => {
-            report.at(&["csp", id, "client_cert_file"], "must be set where client_key_file is");
-            return None;
-        }
-    };
-    Some(HttpTable {
+fn http_table(id: &str, table: &CspTable, report: &mut Report) -> Option<Box<HttpTable>> {
+    if table.client_cert_file.is_some() != table.client_key_file.is_some() {
+        let missing = if table.client_key_file.is_none() { "client_key_file" } else { "client_cert_file" };
+        report.at(&["csp", id, missing], "must be set: a certificate and its key go together");
+        return None;
+    }
+    Some(Box::new(HttpTable {
         url: url(id, table.url.as_deref(), report)?,
         api_key: match (&table.api_key, &table.api_key_file) {
             (Some(key), _) => Some(ApiKey::Given(key.clone())),
@@ -157,9 +152,10 @@ fn http_table(id: &str, table: &CspTable, report: &mut Report) -> Option<HttpTab
             (None, None) => None,
         },
         ca_file: table.ca_file.clone(),
-        client_files,
+        client_cert_file: table.client_cert_file.clone(),
+        client_key_file: table.client_key_file.clone(),
         not_applied_codes: table.not_applied_codes.clone(),
-    })
+    }))
 }
 
 fn url(id: &str, text: Option<&str>, report: &mut Report) -> Option<Uri> {

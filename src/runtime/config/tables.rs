@@ -259,9 +259,9 @@ pub struct CspTable {
     pub api_key: Option<Secret>,
     /// File of certificates that are trusted beside the public authorities'.
     pub ca_file: Option<PathBuf>,
-    /// File of our own certificate, for a CSP that asks for one.
+    /// File of the certificate that is shown to it.
     pub client_cert_file: Option<PathBuf>,
-    /// File of its key.
+    /// File of that certificate's private key.
     pub client_key_file: Option<PathBuf>,
     /// Statuses and codes with which it says that nothing was applied.
     pub not_applied_codes: Vec<String>,
@@ -331,7 +331,7 @@ impl Default for CspTable {
 }
 
 /// `[csp.<id>.guard]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GuardTable {
     /// Most calls under way, inquiries and voids aside.

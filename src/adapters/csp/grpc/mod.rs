@@ -22,7 +22,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use exchange::{Exchange, Failed};
 use verdict::Trouble;
 
-use crate::adapters::csp::tls::{self, Identity, TlsError};
+use crate::adapters::csp::tls::{self, ClientPem, TlsError};
 use crate::domain::account::Account;
 use crate::domain::address::Msisdn;
 use crate::domain::ids::{ChargeCode, Reference};
@@ -38,8 +38,8 @@ pub struct Settings {
     pub api_key: Option<HeaderValue>,
     /// Certificates that are trusted beside the public authorities', in PEM.
     pub ca_pem: Option<Vec<u8>>,
-    /// Our own certificate; `None`: we show none.
-    pub identity: Option<Identity>,
+    /// What we show to it, where it asks for a certificate of its callers.
+    pub client_pem: Option<ClientPem>,
     /// Codes and names of statuses with which it says that nothing was applied and nothing will be.
     pub not_applied: Vec<String>,
 }
@@ -67,8 +67,8 @@ impl GrpcCsp {
     /// # Errors
     /// Certificates or keys that cannot be used.
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
-        let Settings { url, api_key, ca_pem, identity, not_applied } = settings;
-        let tls = tls::config(ca_pem.as_deref(), identity.as_ref())?;
+        let Settings { url, api_key, ca_pem, client_pem, not_applied } = settings;
+        let tls = tls::config(ca_pem.as_deref(), client_pem.as_ref())?;
         let api_key = match api_key {
             None => None,
             Some(key) => {

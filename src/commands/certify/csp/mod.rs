@@ -91,7 +91,7 @@ fn reach(args: &CspArgs, protocol: Protocol) -> Result<Reach, String> {
         value.set_sensitive(true);
         Ok::<_, String>(value)
     };
-    let identity_pem = match (&args.client_cert, &args.client_key) {
+    let client_pem = match (&args.client_cert, &args.client_key) {
         (Some(certificate), Some(key)) => Some((read("--client-cert", certificate)?, read("--client-key", key)?)),
         _ => None,
     };
@@ -100,7 +100,7 @@ fn reach(args: &CspArgs, protocol: Protocol) -> Result<Reach, String> {
         url: url(args.url.as_deref().unwrap_or_default(), "--url")?,
         api_key: api_key.map(header).transpose()?,
         ca_pem: args.ca.as_deref().map(|path| read("--ca", path)).transpose()?,
-        identity_pem,
+        client_pem,
     })
 }
 
