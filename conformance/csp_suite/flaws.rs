@@ -79,7 +79,7 @@ impl Flawed {
     }
 
     /// The reference under which the CSP really books.
-    fn under(&self, reference: Reference, times: u8) -> Reference {
+    fn under(reference: Reference, times: u8) -> Reference {
         let mut bytes = *reference.as_bytes();
         bytes[0] ^= times;
         Reference::from_bytes(bytes)
@@ -130,21 +130,19 @@ impl Csp for Flawed {
             Flaw::DoublesCharges if times > 1 => {
                 // It answers as it did, and books once more.
                 let answer = self.sound.charge(&order, call).await;
-                order.reference = self.under(reference, times);
+                order.reference = Self::under(reference, times);
                 let _ = self.sound.charge(&order, call).await;
                 return answer;
             }
             Flaw::RefusesRepeats if times > 1 => return Err(CspError::Refused { code: "duplicate".to_owned() }),
-            Flaw::ForgetsTheFirst if self.is_first(reference) => order.reference = self.under(reference, times),
+            Flaw::ForgetsTheFirst if self.is_first(reference) => order.reference = Self::under(reference, times),
             Flaw::AnswersAnyRequestUnderAReference if times > 1 => {
                 if let Inquiry::Booked(receipt) = self.sound.inquire(&reference, call).await? {
                     return Ok(Receipt { money: order.money, ..receipt });
                 }
             }
-            Flaw::BooksAnyRequestUnderAReference if times > 1 => {
-                if self.sound.charge(&order, call).await.is_err() {
-                    order.reference = self.under(reference, times);
-                }
+            Flaw::BooksAnyRequestUnderAReference if times > 1 && self.sound.charge(&order, call).await.is_err() => {
+                order.reference = Self::under(reference, times);
             }
             Flaw::TakesAnyCurrency => order.money.currency = Currency::from_code("MXN").expect("a currency"),
             Flaw::ChargesNobody if order.account.as_str().contains("nobody") => {
@@ -156,7 +154,7 @@ impl Csp for Flawed {
                 return if is_void { Ok(Receipt { reference, money: order.money }) } else { answer };
             }
             Flaw::KnowsNoReferences => {
-                order.reference = self.under(reference, times);
+                order.reference = Self::under(reference, times);
                 let receipt = self.sound.charge(&order, call).await?;
                 return Ok(Receipt { reference, ..receipt });
             }
@@ -180,7 +178,7 @@ impl Csp for Flawed {
         let mut order = order.clone();
         let asked = Receipt { reference: order.reference, money: order.money };
         if self.flaw == Flaw::DoublesRefunds && times > 1 {
-            order.reference = self.under(order.reference, times);
+            order.reference = Self::under(order.reference, times);
             let receipt = self.sound.refund(&order, call).await?;
             return Ok(Receipt { reference: asked.reference, ..receipt });
         }

@@ -130,12 +130,11 @@ pub async fn run(
     for case in CASES.iter().filter(|case| wanted(case.id)) {
         let begun = Instant::now();
         let lacking = case.needs.iter().find_map(|need| need.lacking(subject, terms));
-        let (verdict, needs) = match lacking {
-            Some((verdict, needs)) => (verdict, Some(needs)),
-            None => {
-                (case.run)(&mut bench).await;
-                (bench.verdict(), None)
-            }
+        let (verdict, needs) = if let Some((verdict, needs)) = lacking {
+            (verdict, Some(needs))
+        } else {
+            (case.run)(&mut bench).await;
+            (bench.verdict(), None)
         };
         let report = CaseReport {
             case,

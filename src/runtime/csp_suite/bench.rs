@@ -35,7 +35,7 @@ pub(super) enum Known {
     /// Booked, with this amount.
     Booked(Money),
     /// Not known.
-    NotKnown,
+    Nothing,
     /// Refused, or not known.
     NotBooked,
     /// Booked with this amount, or not known yet.
@@ -147,18 +147,6 @@ impl Bench {
         }
     }
 
-    /// A refund of a part of a charge, under a fresh reference.
-    pub(super) fn refund_of(&self, charge: &ChargeOrder, minor: i64) -> RefundOrder {
-        RefundOrder {
-            reference: fresh_reference(),
-            charge: charge.reference,
-            account: charge.account.clone(),
-            charge_code: charge.charge_code.clone(),
-            money: Money::new(minor, charge.money.currency),
-            bill_text: "onbill certify".to_owned(),
-        }
-    }
-
     /// Sends a charge.
     pub(super) async fn charge(&mut self, name: &str, order: &ChargeOrder, wanted: Wanted) -> bool {
         let (mut call, begun) = (self.call(), Instant::now());
@@ -223,7 +211,7 @@ impl Bench {
         let not_known = matches!(&answer, Ok(Inquiry::NotKnown));
         let (expected, held) = match known {
             Known::Booked(money) => (booked(money), is(money)),
-            Known::NotKnown => ("not known".to_owned(), not_known),
+            Known::Nothing => ("not known".to_owned(), not_known),
             Known::NotBooked => {
                 ("refused, or not known".to_owned(), not_known || matches!(&answer, Ok(Inquiry::Refused { .. })))
             }
@@ -236,6 +224,18 @@ impl Bench {
             Err(error) => shown_error(error),
         };
         self.note(name, "inquire", format!("reference {reference}"), (expected, actual), held, begun)
+    }
+}
+
+/// A refund of a part of a charge, under a fresh reference.
+pub(super) fn refund_of(charge: &ChargeOrder, minor: i64) -> RefundOrder {
+    RefundOrder {
+        reference: fresh_reference(),
+        charge: charge.reference,
+        account: charge.account.clone(),
+        charge_code: charge.charge_code.clone(),
+        money: Money::new(minor, charge.money.currency),
+        bill_text: "onbill certify".to_owned(),
     }
 }
 

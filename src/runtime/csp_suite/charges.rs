@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::bench::{Bench, Known, Wanted, shown_receipt};
+use super::bench::{Bench, Known, Wanted, refund_of, shown_receipt};
 use crate::domain::account::Account;
 use crate::domain::ids::AccountRef;
 use crate::domain::money::{Currency, Money};
@@ -110,7 +110,7 @@ pub(super) async fn once(bench: &mut Bench) {
         return;
     }
     for charge in booked {
-        let refund = bench.refund_of(&charge, charge.money.minor);
+        let refund = refund_of(&charge, charge.money.minor);
         bench.refund("give it back, for the next run", &refund, Wanted::Booked).await;
     }
 }

@@ -123,7 +123,8 @@ impl Csp for GrpcCsp {
     async fn void(&self, reference: &Reference, call: &CallContext) -> Result<Voiding, CspError> {
         let message = pb::VoidRequest { reference: reference.to_string() };
         let method = async |mut client: exchange::CallClient, request| client.void(request).await;
-        self.read(self.exchange.call(message, call, method).await, wire::read_voiding)
+        let read = |answer| wire::read_voiding(answer, &self.not_applied);
+        self.read(self.exchange.call(message, call, method).await, read)
     }
 
     async fn notify(&self, number: &Msisdn, message: &Sms, call: &CallContext) -> Result<(), CspError> {

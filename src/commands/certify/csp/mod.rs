@@ -5,6 +5,7 @@
 
 mod args;
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -107,7 +108,7 @@ fn reach(args: &CspArgs, protocol: Protocol) -> Result<Reach, String> {
 fn list() -> String {
     let mut text = format!("{:>2}  {:<12}  {}\n", "#", "GROUP", "CASE");
     for case in CASES {
-        text.push_str(&format!("{:>2}  {:<12}  {}\n", case.id, case.group, case.title));
+        let _ = writeln!(text, "{:>2}  {:<12}  {}", case.id, case.group, case.title);
     }
     text
 }
