@@ -18,5 +18,6 @@ mod operator;
 mod crash;
 mod certify;
 mod servers;
+mod csp_suite;
 mod ports;
 mod simulation;

@@ -30,6 +30,7 @@ use crate::adapters::csp::grpc::{self, GrpcCsp};
 use crate::adapters::csp::guarded::{self, Guarded};
 use crate::adapters::csp::http::{self, HttpCsp};
 use crate::adapters::csp::sandbox::{BillError, Sandbox as ScriptedCsp, Settings};
+use crate::adapters::csp::tls::TlsError;
 use crate::adapters::ledger::sqlite::{LEDGER_FILE, LedgerFile};
 use crate::adapters::secrets::{SecretsError, SystemSecrets};
 use crate::domain::Time;
@@ -88,7 +89,7 @@ pub enum WiringError {
     EventAuthorities(PathBuf, String),
     /// A CSP that is spoken to over HTTP.
     #[error("the CSP {0} cannot be spoken to")]
-    HttpCsp(CspId, #[source] http::SettingsError),
+    HttpCsp(CspId, #[source] TlsError),
     /// A CSP whose adapter process is spoken to over gRPC.
     #[error("the CSP {0} cannot be spoken to")]
     GrpcCsp(CspId, #[source] grpc::SettingsError),
@@ -256,6 +257,15 @@ pub fn scripted_csp(
     Ok(ScriptedOperator { csp: Arc::<ScriptedCsp>::clone(&scripted), back: scripted, clock })
 }
 
+/// The adapter of a CSP that no configuration names, without bounds around it.
+pub fn reached_csp(reach: &Reach, not_applied: &[String]) -> Result<Arc<dyn Csp>, WiringError> {
+    let Reach { protocol, url, api_key, ca_pem, client_pem } = reach.clone();
+    let id = CspId::new(url.host().unwrap_or_default());
+    let client_pem = client_pem.map(|(certificates, key)| http::ClientPem { certificates, key });
+    let settings = Box::new(http::Settings { url, api_key, ca_pem, client_pem, not_applied: not_applied.to_vec() });
+    built(&id, &if protocol == Protocol::Http { Recipe::Http(settings) } else { Recipe::Grpc(settings) })
+}
+
 /// How the CSPs of a gateway are spoken to.
 pub struct Adapters(BTreeMap<CspId, Known>);
 
@@ -272,8 +282,13 @@ struct Known {
 /// All that an adapter is made of, what is in its files included: two that are equal are the same operator.
 #[derive(Clone, PartialEq)]
 enum Recipe {
-    Sandbox { currency: Currency, time_zone: TimeZone },
+    Sandbox {
+        currency: Currency,
+        time_zone: TimeZone,
+    },
     Http(Box<http::Settings>),
+    /// An adapter process is reached by the same settings.
+    Grpc(Box<http::Settings>),
 }
 
 impl Adapters {
@@ -303,6 +318,7 @@ fn recipe(adapter: &Speaks, profile: &CspProfile) -> Result<Recipe, WiringError>
     match adapter {
         Speaks::Sandbox => Ok(Recipe::Sandbox { currency: profile.currency, time_zone: profile.time_zone.clone() }),
         Speaks::Http(table) => Ok(Recipe::Http(Box::new(http_settings(&profile.id, table)?))),
+        Speaks::Grpc(table) => Ok(Recipe::Grpc(Box::new(http_settings(&profile.id, table)?))),
     }
 }
 
@@ -321,31 +337,22 @@ fn event_authorities(config: &Config) -> Result<RootCertStore, WiringError> {
     if added == 0 { Err(unusable("there is no certificate in it".to_owned())) } else { Ok(authorities) }
 }
 
-/// The adapter of a CSP that no configuration names.
-pub fn reached_csp(reach: &Reach, not_applied: &[String]) -> Result<Arc<dyn Csp>, WiringError> {
-    let Reach { protocol, url, api_key, ca_pem, identity_pem } = reach.clone();
-    let not_applied = not_applied.to_vec();
-    let id = || CspId::new(url.host().unwrap_or_default());
-    Ok(match protocol {
-        Protocol::Http => {
-            let client_pem = identity_pem.map(|(certificates, key)| http::ClientPem { certificates, key });
-            let settings = http::Settings { url: url.clone(), api_key, ca_pem, client_pem, not_applied };
-            Arc::new(HttpCsp::new(settings).map_err(|error| WiringError::HttpCsp(id(), error))?)
-        }
-        Protocol::Grpc => {
-            let settings = grpc::Settings { url: url.clone(), api_key, ca_pem, identity_pem, not_applied };
-            Arc::new(GrpcCsp::new(settings).map_err(|error| WiringError::GrpcCsp(id(), error))?)
-        }
-    })
-}
-
 /// Builds the adapter of one CSP.
 fn build(profile: &CspProfile, recipe: &Recipe) -> Result<Arc<dyn Csp>, WiringError> {
+    built(&profile.id, recipe)
+}
+
+fn built(id: &CspId, recipe: &Recipe) -> Result<Arc<dyn Csp>, WiringError> {
     match recipe {
-        Recipe::Sandbox { .. } => Err(WiringError::ScriptedCsp(profile.id.clone())),
+        Recipe::Sandbox { .. } => Err(WiringError::ScriptedCsp(id.clone())),
         Recipe::Http(settings) => {
             let http = HttpCsp::new(settings.as_ref().clone());
-            Ok(Arc::new(http.map_err(|error| WiringError::HttpCsp(profile.id.clone(), error))?))
+            Ok(Arc::new(http.map_err(|error| WiringError::HttpCsp(id.clone(), error))?))
+        }
+        Recipe::Grpc(settings) => {
+            let http::Settings { url, api_key, ca_pem, client_pem, not_applied } = settings.as_ref().clone();
+            let grpc = GrpcCsp::new(grpc::Settings { url, api_key, ca_pem, client_pem, not_applied });
+            Ok(Arc::new(grpc.map_err(|error| WiringError::GrpcCsp(id.clone(), error))?))
         }
     }
 }
@@ -378,7 +385,7 @@ fn guarded(profile: &CspProfile, csp: Arc<dyn Csp>, table: &GuardTable) -> Arc<d
     Arc::new(Guarded::new(&profile.id, csp, settings))
 }
 
-/// Reads the files that the settings of an HTTP adapter name.
+/// Reads the files that the settings of an adapter name which goes over a network.
 fn http_settings(id: &CspId, table: &HttpTable) -> Result<http::Settings, WiringError> {
     let read = |key: &'static str, path: &Path| {
         std::fs::read(path).map_err(|source| WiringError::CspFile { csp: id.clone(), key, path: path.into(), source })

@@ -212,6 +212,8 @@ pub enum Adapter {
     Sandbox,
     /// The CSP's own API, `deploy/csp/csp-api-v1.yaml`.
     Http,
+    /// An adapter process of the CSP's, `proto/onbill/csp/v1/csp.proto`.
+    Grpc,
 }
 
 /// A secret of the configuration: it neither prints nor is written anywhere.
@@ -270,7 +272,7 @@ pub enum RefundsWord {
 pub struct CspTable {
     /// How it is spoken to.
     pub adapter: Option<Adapter>,
-    /// Where its API begins, of the adapter `http`.
+    /// Where its API begins, of the adapters `http` and `grpc`.
     pub url: Option<String>,
     /// File of the key that it asks for.
     pub api_key_file: Option<PathBuf>,

@@ -14,6 +14,8 @@ use http::{HeaderValue, Method, Uri};
 use exchange::{Answered, Exchange};
 use verdict::Trouble;
 
+use crate::adapters::csp::tls;
+pub use crate::adapters::csp::tls::{ClientPem, TlsError};
 use crate::domain::account::Account;
 use crate::domain::address::Msisdn;
 use crate::domain::ids::{ChargeCode, Reference};
@@ -35,35 +37,6 @@ pub struct Settings {
     pub not_applied: Vec<String>,
 }
 
-/// A certificate and its key, in PEM. The key does not print.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ClientPem {
-    /// The certificate, and those between it and its authority.
-    pub certificates: Vec<u8>,
-    /// Its private key.
-    pub key: Vec<u8>,
-}
-
-impl std::fmt::Debug for ClientPem {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("ClientPem(****)")
-    }
-}
-
-/// An operator cannot be spoken to with these settings.
-#[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    /// The certificates.
-    #[error("the certificates of ca_file cannot be used: {0}")]
-    Certificates(String),
-    /// The certificate that we show.
-    #[error("client_cert_file and client_key_file cannot be used: {0}")]
-    ClientCertificate(String),
-    /// TLS itself.
-    #[error("TLS cannot be set up")]
-    Tls(#[from] rustls::Error),
-}
-
 /// An operator behind the CSP API.
 pub struct HttpCsp {
     exchange: Exchange,
@@ -75,10 +48,10 @@ impl HttpCsp {
     ///
     /// # Errors
     /// Certificates that cannot be used.
-    pub fn new(settings: Settings) -> Result<Self, SettingsError> {
+    pub fn new(settings: Settings) -> Result<Self, TlsError> {
         let Settings { url, api_key, ca_pem, client_pem, not_applied } = settings;
-        let exchange = Exchange::new(url, api_key, ca_pem.as_deref(), client_pem.as_ref())?;
-        Ok(Self { exchange, not_applied })
+        let tls = tls::config(ca_pem.as_deref(), client_pem.as_ref())?;
+        Ok(Self { exchange: Exchange::new(url, api_key, tls), not_applied })
     }
 
     async fn post(&self, path: &str, body: String, call: &CallContext) -> Result<Answered, CspError> {
