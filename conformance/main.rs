@@ -10,6 +10,7 @@
 
 mod arrows;
 mod house;
+mod tls;
 mod config;
 mod cli;
 mod gateway;
@@ -17,5 +18,6 @@ mod operator;
 mod crash;
 mod certify;
 mod csp_suite;
+mod servers;
 mod ports;
 mod simulation;

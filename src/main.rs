@@ -58,6 +58,8 @@ enum Plain {
     /// Check, copy, export and settle what the ledger holds.
     #[command(subcommand, arg_required_else_help = true)]
     Ledger(commands::ledger::Command),
+    /// Bring the ledger's database to the schema of this release.
+    Migrate(commands::migrate::Arguments),
     /// List and send again what partners' endpoints did not take.
     #[command(subcommand, arg_required_else_help = true)]
     Webhook(commands::webhook::Command),
@@ -101,7 +103,8 @@ fn run(command: Plain, out: &mut dyn io::Write, err: &mut dyn io::Write) -> io::
             commands::config::check(&arguments, Environment::of_process(), out, err)
         }
         Plain::Key(commands::key::Command::New(arguments)) => commands::key::new(&arguments, out, err),
-        Plain::Ledger(command) => commands::ledger::run(&command, out, err),
+        Plain::Ledger(command) => commands::ledger::run(&command, &Environment::of_process(), out, err),
+        Plain::Migrate(arguments) => commands::migrate::run(&arguments, Environment::of_process(), out, err),
         Plain::Webhook(command) => commands::webhook::run(&command, out, err),
         Plain::Completions(arguments) => commands::completions::run(&arguments, Cli::command(), out),
     }

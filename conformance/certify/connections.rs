@@ -4,21 +4,17 @@
 //! doing. When it cuts is counted in bytes and not in time, so that every run meets it.
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use onbill::commands::certify::probe::TargetError;
 use onbill::commands::certify::{Options, Silent, certify};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 
 use super::shared::sandbox;
+use crate::tls::{certificate, encrypted};
 
 /// What a connection may carry back before it is cut, in turn.
 const BYTES: [usize; 5] = [1_500, 4_000, 2_500, 9_000, 3_000];
@@ -79,46 +75,6 @@ async fn all_cases_hold_over_a_slow_and_lossy_connection() {
     assert_eq!(outcome.totals.passed, 56, "{outcome:#?}");
     assert!(cuts.load(Ordering::Relaxed) > 10, "the connection was lossy");
     assert!(outcome.results.iter().any(|result| result.attempts > 1), "and cases were begun anew");
-}
-
-/// A certificate for localhost that is its own authority, in `cert.pem`, and its key in `key.pem`.
-fn certificate(directory: &Path) {
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
-        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "key.pem", "-out", "cert.pem"])
-        .current_dir(directory)
-        .output()
-        .expect("openssl, which conformance/install installs");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-}
-
-/// A TLS server before the gateway, for either version of HTTP.
-async fn encrypted(directory: &Path, authority: String) -> SocketAddr {
-    let certificate = CertificateDer::from_pem_file(directory.join("cert.pem")).expect("a certificate");
-    let key = PrivateKeyDer::from_pem_file(directory.join("key.pem")).expect("a key");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .expect("a certificate with its key");
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let (listener, address) = listener().await;
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let (acceptor, authority) = (acceptor.clone(), authority.clone());
-            tokio::spawn(async move {
-                // Who does not speak TLS, or does not trust us, is gone again.
-                let Ok(mut client) = acceptor.accept(stream).await else { return };
-                let mut server = TcpStream::connect(authority).await.expect("the gateway listens");
-                let _ = copy_bidirectional(&mut client, &mut server).await;
-            });
-        }
-    });
-    address
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -165,6 +165,43 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
         "[csp.my-csp]\nadapter = 'http'\nurl = 'csp.example'",
         "csp.my-csp.url: must be an http or https URL without user, query or fragment, like https://csp.example/api",
     ),
+    ("[ephemeral]\nstore = 'redis'", "redis.addresses: must be set where ephemeral.store is \"redis\""),
+    (
+        "[ephemeral]\nstore = 'redis'\n[redis]\naddresses = ['a:1', 'b:2']",
+        "redis.addresses: are 2, must be one where redis.mode is \"standalone\"",
+    ),
+    (
+        "[ephemeral]\nstore = 'redis'\n[redis]\naddresses = ['redis://a:1']",
+        "redis.addresses: holds \"redis://a:1\", must be hosts with their ports, like redis.example:6379",
+    ),
+    (
+        "[ephemeral]\nstore = 'redis'\n[redis]\naddresses = ['a:1']\nmode = 'sentinel'",
+        "redis.sentinel_master: must be set where redis.mode is \"sentinel\"",
+    ),
+    (
+        "[ephemeral]\nstore = 'redis'\n[redis]\naddresses = ['a:1']\nsentinel_master = 'm'",
+        "redis.sentinel_master: is of the mode \"sentinel\" only",
+    ),
+    (
+        "[ephemeral]\nstore = 'redis'\n[redis]\naddresses = ['a:1', 'b:2']\nmode = 'cluster'\ndatabase = 1",
+        "redis.database: is 1, must be 0 where redis.mode is \"cluster\": a Cluster has no other",
+    ),
+    (
+        "[ephemeral]\nstore = 'redis'\n[redis]\naddresses = ['a:1']\nuser = 'me'",
+        "redis.user: has no password: redis.password_file or redis.password must be set",
+    ),
+    (
+        "[ephemeral]\nstore = 'redis'\n[redis]\naddresses = ['a:1']\nca_file = '/ca.pem'",
+        "redis.ca_file: trusts nobody where redis.tls is false",
+    ),
+    (
+        "[ephemeral]\nstore = 'redis'\n[redis]\naddresses = ['a:1']\nkey_prefix = 'a{b}'",
+        "redis.key_prefix: is \"a{b}\", must be of A-Z, a-z, 0-9, '.', '_', ':' and '-'",
+    ),
+    (
+        "[ephemeral]\nstore = 'redis'\n[redis]\naddresses = ['a:1']\nresponse_timeout_ms = 10000",
+        "redis.response_timeout_ms: is 10000, must be less than server.deadline_default_ms, 10000",
+    ),
     ("[csp.my-csp.verdicts]\ncode = ''", "csp.my-csp.verdicts.code: is \"\", must be a text of 1 to 128 characters"),
 ];
 

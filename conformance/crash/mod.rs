@@ -7,6 +7,7 @@
 mod load;
 mod story;
 mod check;
+mod left;
 mod events;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::client::Partner;
 use super::endpoint::{Endpoint, SECRET, with_endpoint};
 use super::process::{Running, Setup, id, number};
+use crate::tls::{certificate, encrypted};
 
 /// More than the first pause between two attempts, its spread included.
 const FIRST_PAUSE_S: u32 = 6;
@@ -65,6 +66,29 @@ async fn an_event_reads_as_the_contract_says_and_its_data_is_a_listed_transactio
         let row = list.strip_prefix(r#"{"transactions":["#).and_then(|rest| rest.split_once("],")).expect("a row").0;
         assert!(event.body.ends_with(&format!(r#","data":{row}}}"#)), "{}\n{row}", event.body);
     }
+}
+
+#[tokio::test]
+async fn over_https_an_event_goes_only_to_an_endpoint_whose_authority_is_trusted() {
+    let endpoint = Endpoint::new().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    certificate(directory.path());
+    let address = encrypted(directory.path(), endpoint.authority.clone()).await;
+    let url = format!("https://localhost:{}/events", address.port());
+    let trusted = directory.path().join("cert.pem");
+    let stranger = with_endpoint(Setup::default(), "DEMO_OTT", &url, SECRET).start();
+    let demo = Partner::demo(&stranger);
+    demo.charge(&number("01"), &id("e"), json!({})).await;
+    recorded(&stranger, "again", 1).await;
+    assert!(endpoint.received().is_empty(), "nothing is sent to who cannot be trusted");
+    let friend = with_endpoint(Setup::default(), "DEMO_OTT", &url, SECRET)
+        .environment("ONBILL__WEBHOOKS__CA_FILE", trusted.to_str().expect("UTF-8"))
+        .start();
+    let told = id("e");
+    Partner::demo(&friend).charge(&number("01"), &told, json!({})).await;
+    let received = endpoint.wait(1).await;
+    assert_eq!(received[0].brief(), words(&told, "charge", "Success"));
+    assert!(received[0].is_signed_by(SECRET));
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod replays;
 mod refunds;
 mod outcomes;
 mod pins;
+mod redis;
 mod lists;
 mod bad_input;
 mod isolation;

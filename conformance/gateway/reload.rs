@@ -63,7 +63,9 @@ async fn partners_come_and_go_while_not_one_request_is_dropped() {
                 // Each answer takes 250 ms: some of them are under way whenever a configuration is taken.
                 let charges = (0..8).map(|_| {
                     let demo = demo.clone();
-                    tokio::spawn(async move { demo.charge(&number("13"), &id("reload"), json!({})).await })
+                    tokio::spawn(
+                        async move { demo.charge(&number("13"), &id("reload"), json!({ "amount": "1" })).await },
+                    )
                 });
                 for charge in charges.collect::<Vec<_>>() {
                     let answer = charge.await.expect("no panic");

@@ -1,9 +1,10 @@
-//! The contract of `ports::ephemeral`, for every store: PINs, quotas, proofs and flights (contract section 5).
+//! The contract of `ports::ephemeral`, for every store: PINs, quotas, proofs, flights and rates (contract section 5).
 //!
 //! Invariant: whatever a store is, concurrent tries never get more than the rules allow, and `now` rules what expires.
 //! The rules themselves are tested where they are, in `domain::pin`; here they are tested through a store.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -11,10 +12,11 @@ use onbill::adapters::ephemeral::{Bounds, MemoryEphemeral};
 use onbill::domain::Time;
 use onbill::domain::address::Msisdn;
 use onbill::domain::directory::SendQuota;
-use onbill::domain::ids::{ExtTransactionId, PartnerId};
+use onbill::domain::ids::{ExtTransactionId, InstanceId, PartnerId};
 use onbill::domain::pin::{PinDigest, StoredPin, Verdict};
+use onbill::domain::rate::SharedRate;
 use onbill::domain::transaction::{Kind, TransactionKey};
-use onbill::ports::ephemeral::{Ephemeral, Flight, Issued, PinSlot};
+use onbill::ports::ephemeral::{Ephemeral, Flight, Issued, PinSlot, Ticket};
 
 /// Stamps the suite onto a store: its name, how a fresh and empty one is made, and whether its time is paused.
 macro_rules! suite {
@@ -32,14 +34,19 @@ macro_rules! suite {
             a_proof_is_of_its_slot_and_as_old_as_its_last_right_try,
             a_forgotten_number_is_as_new_for_all_partners,
             one_flight_at_a_time_for_a_key,
+            nobody_ends_the_flight_of_somebody_else,
             those_who_wait_for_a_flight_are_woken_when_it_ends,
             nobody_waits_for_a_flight_that_is_not_there,
             waiting_ends_after_its_time_and_leaves_the_flight_alone,
             a_flight_whose_time_is_up_holds_up_nobody,
+            a_rate_gives_its_burst_and_what_flows_in_since,
+            each_partner_has_a_rate_of_its_own,
+            a_store_that_is_there_answers,
             ;
             concurrent_tries_never_get_more_than_five,
             concurrent_sends_never_exceed_the_quota,
             of_many_that_begin_at_once_one_does,
+            shares_taken_at_once_never_exceed_the_rate,
         );
     };
     (@claims $store:ident, $make:path, $paused:tt, $($claim:ident,)+; $($concurrent:ident,)+) => {
@@ -61,6 +68,8 @@ macro_rules! suite {
 }
 
 suite!(memory, crate::ports::ephemeral::memory_store, paused: true);
+suite!(redis, crate::ports::ephemeral_redis::on_one_server, paused: false);
+suite!(redis_cluster, crate::ports::ephemeral_redis::on_a_cluster, paused: false);
 
 fn memory_store() -> MemoryEphemeral {
     MemoryEphemeral::new(Bounds::default())
@@ -287,24 +296,45 @@ const LONG: Duration = Duration::from_hours(1);
 /// Short enough to be waited for where time is real.
 const SHORT: Duration = Duration::from_millis(200);
 
+fn ticket(number: u64) -> Ticket {
+    Ticket::new(&InstanceId::new("gateway"), number)
+}
+
+async fn begin_with(store: &dyn Ephemeral, key: &TransactionKey, number: u64, ttl: Duration) -> Flight {
+    store.begin_flight(key, &ticket(number), ttl).await.expect("the store answers")
+}
+
+/// Begins with a ticket that nobody else has.
 async fn begin(store: &dyn Ephemeral, key: &TransactionKey, ttl: Duration) -> Flight {
-    store.begin_flight(key, ttl).await.expect("the store answers")
+    static NEXT: AtomicU64 = AtomicU64::new(1000);
+    begin_with(store, key, NEXT.fetch_add(1, Ordering::Relaxed), ttl).await
 }
 
 async fn one_flight_at_a_time_for_a_key(store: Arc<impl Ephemeral>) {
     let charge = key(Kind::Charge, "1");
-    assert_eq!(begin(&*store, &charge, LONG).await, Flight::Begun);
+    assert_eq!(begin_with(&*store, &charge, 1, LONG).await, Flight::Begun);
     assert_eq!(begin(&*store, &charge, LONG).await, Flight::Underway);
     assert_eq!(begin(&*store, &key(Kind::Refund, "1"), LONG).await, Flight::Begun, "its refund is another key");
     assert_eq!(begin(&*store, &key(Kind::Charge, "2"), LONG).await, Flight::Begun);
-    store.end_flight(&charge).await;
-    store.end_flight(&charge).await;
+    store.end_flight(&charge, &ticket(1)).await;
+    store.end_flight(&charge, &ticket(1)).await;
     assert_eq!(begin(&*store, &charge, LONG).await, Flight::Begun);
+}
+
+async fn nobody_ends_the_flight_of_somebody_else(store: Arc<impl Ephemeral>) {
+    let charge = key(Kind::Charge, "1");
+    begin_with(&*store, &charge, 1, SHORT).await;
+    tokio::time::sleep(2 * SHORT).await;
+    assert_eq!(begin_with(&*store, &charge, 2, LONG).await, Flight::Begun, "the time of the first is up");
+    store.end_flight(&charge, &ticket(1)).await;
+    assert_eq!(begin_with(&*store, &charge, 3, LONG).await, Flight::Underway, "the first is late");
+    store.end_flight(&charge, &ticket(2)).await;
+    assert_eq!(begin_with(&*store, &charge, 3, LONG).await, Flight::Begun);
 }
 
 async fn those_who_wait_for_a_flight_are_woken_when_it_ends(store: Arc<impl Ephemeral + 'static>) {
     let charge = key(Kind::Charge, "1");
-    begin(&*store, &charge, LONG).await;
+    begin_with(&*store, &charge, 1, LONG).await;
     let waiting: Vec<_> = (0..8)
         .map(|_| {
             let (store, charge) = (Arc::clone(&store), charge.clone());
@@ -314,7 +344,7 @@ async fn those_who_wait_for_a_flight_are_woken_when_it_ends(store: Arc<impl Ephe
     tokio::time::sleep(SHORT).await;
     assert!(waiting.iter().all(|waiter| !waiter.is_finished()), "they wait while it lasts");
     let before = tokio::time::Instant::now();
-    store.end_flight(&charge).await;
+    store.end_flight(&charge, &ticket(1)).await;
     for waiter in waiting {
         waiter.await.expect("no panic").expect("the store answers");
     }
@@ -325,8 +355,8 @@ async fn nobody_waits_for_a_flight_that_is_not_there(store: Arc<impl Ephemeral>)
     let charge = key(Kind::Charge, "1");
     let before = tokio::time::Instant::now();
     store.await_flight(&charge, LONG).await.expect("the store answers");
-    begin(&*store, &charge, LONG).await;
-    store.end_flight(&charge).await;
+    begin_with(&*store, &charge, 1, LONG).await;
+    store.end_flight(&charge, &ticket(1)).await;
     store.await_flight(&charge, LONG).await.expect("the store answers");
     assert!(before.elapsed() < LONG);
 }
@@ -361,6 +391,54 @@ async fn of_many_that_begin_at_once_one_does(store: Arc<impl Ephemeral + 'static
         begun += u32::from(tried.await.expect("no panic") == Flight::Begun);
     }
     assert_eq!(begun, 1);
+}
+
+const RATE: SharedRate = SharedRate { per_second: 10, burst: 20 };
+
+async fn lease(store: &dyn Ephemeral, partner: &str, wanted: u32, now_ms: i64) -> u32 {
+    let now = Time::from_millisecond(1_700_000_000_000 + now_ms).expect("in range");
+    store.lease_rate(&PartnerId::new(partner), RATE, wanted, now).await.expect("the store answers")
+}
+
+async fn a_rate_gives_its_burst_and_what_flows_in_since(store: Arc<impl Ephemeral>) {
+    for (now_ms, wanted, granted) in [
+        (0, 15, 15),
+        (0, 15, 5),
+        (99, 15, 0),
+        (100, 15, 1),
+        (350, 1, 1),
+        (350, 15, 1),
+        (60_000, 15, 15),
+        (60_000, 15, 5),
+        (59_000, 15, 0),
+        (60_100, 15, 1),
+        (20_000, 15, 0),
+        (20_500, 15, 5),
+    ] {
+        assert_eq!(lease(&*store, "demo-ott", wanted, now_ms).await, granted, "{wanted} after {now_ms} ms");
+    }
+}
+
+async fn each_partner_has_a_rate_of_its_own(store: Arc<impl Ephemeral>) {
+    assert_eq!(lease(&*store, "demo-ott", 100, 0).await, 20);
+    assert_eq!(lease(&*store, "other-ott", 100, 0).await, 20);
+    assert_eq!(lease(&*store, "demo-ott", 100, 0).await, 0);
+}
+
+async fn a_store_that_is_there_answers(store: Arc<impl Ephemeral>) {
+    store.check().await.expect("the store answers");
+}
+
+async fn shares_taken_at_once_never_exceed_the_rate(store: Arc<impl Ephemeral + 'static>) {
+    let shares = (0..40).map(|_| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { lease(&*store, "demo-ott", 3, 0).await })
+    });
+    let mut granted = 0;
+    for share in shares.collect::<Vec<_>>() {
+        granted += share.await.expect("no panic");
+    }
+    assert_eq!(granted, RATE.burst);
 }
 
 /// What a bounded store does at its bounds is its own matter, and so is tested for each.
@@ -424,14 +502,14 @@ mod memory_at_its_bounds {
         let mut refused = Vec::new();
         for count in 0..200 {
             let key = key(Kind::Charge, &count.to_string());
-            match store.begin_flight(&key, SHORT).await {
+            match store.begin_flight(&key, &ticket(1), SHORT).await {
                 Ok(_) => begun.push(key),
                 Err(_) => refused.push(key),
             }
         }
         assert!(!begun.is_empty() && !refused.is_empty());
         for key in &begun {
-            store.end_flight(key).await;
+            store.end_flight(key, &ticket(1)).await;
             assert_eq!(begin(&store, key, SHORT).await, Flight::Begun);
         }
         tokio::time::sleep(SHORT).await;

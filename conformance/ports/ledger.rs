@@ -18,6 +18,7 @@ macro_rules! ledger_contract {
             every_field_survives,
             every_text_survives,
             times_are_kept_in_whole_microseconds,
+            several_are_recalled_at_once,
             a_ledger_that_works_says_so,
         ], money: [
             money_is_posted_with_its_outcome_and_sums_to_zero,
@@ -67,6 +68,7 @@ mod records;
 mod released;
 mod samples;
 mod sqlite;
+mod postgres;
 
 use std::sync::Arc;
 

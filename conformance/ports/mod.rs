@@ -4,6 +4,7 @@
 //! rig.
 
 mod ephemeral;
+mod ephemeral_redis;
 mod csp;
 pub mod csp_http;
 mod csp_http_failures;

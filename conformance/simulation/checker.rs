@@ -4,6 +4,7 @@
 //! nothing that rests on its word; everything else still holds for that key.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use onbill::domain::ids::Reference;
 use onbill::domain::transaction::{BookAccount, Kind, State, Status, Transaction};
@@ -15,7 +16,7 @@ use super::csp::Effect;
 use super::gateway::Site;
 use super::ledger::{Books, Change};
 use super::run::may_have_moved;
-use super::world::label;
+use super::world::{World, label};
 
 /// Something that must not be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,7 @@ pub struct Evidence {
     liars: BTreeSet<String>,
     misbooked: BTreeSet<String>,
     ledger_is_sound: bool,
+    world: Arc<World>,
 }
 
 impl Evidence {
@@ -54,6 +56,7 @@ impl Evidence {
             liars: memory.liars.clone(),
             misbooked: memory.misbooked.clone(),
             ledger_is_sound: site.world.plan.ledger_is_sound(),
+            world: Arc::clone(&site.world),
         }
     }
 
@@ -63,6 +66,12 @@ impl Evidence {
 
     fn effects_of<'a>(&'a self, of: &'a str) -> impl Iterator<Item = &'a Effect> {
         self.effects.iter().filter(move |effect| effect.label == of)
+    }
+
+    /// Whether the gateway that released a key has crashed since: it was the only one who knew what it had told.
+    fn died_with_its_promise(&self, of: &str, since_ms: u64) -> bool {
+        let released = |change: &&Change| change.label == of && change.state == State::Released;
+        self.history.iter().filter(released).any(|change| self.world.died_since(&change.by, since_ms))
     }
 
     fn is_told_truly(&self, of: &str) -> bool {
@@ -309,11 +318,12 @@ fn pending(evidence: &Evidence, findings: &mut Findings) {
             other_place == place || other.ask.label != of || other.from_ms > call.until_ms || ended
         });
         let kept = evidence.record(of).is_some_and(|record| record.state != State::Released);
-        // For as long as the caller waited, the ledger did not say whether there is anything at all; a duplicate then
-        // hears Pending by the contract.
+        // For as long as the caller waited, the ledger did not say whether there is anything at all, and a duplicate then
+        // hears Pending by the contract; or it did not say what became of a release, and the gateway crashed before it
+        // could make up for its word.
         let waited = call.until_ms + 100 >= call.from_ms + call.deadline_ms;
         let unseen = *origin == Origin::Replayed && !evidence.ledger_is_sound;
-        let excused = waited && unseen;
+        let excused = waited && (unseen || evidence.died_with_its_promise(of, call.until_ms));
         findings.must(!alone || kept || excused, of, || "was Pending for its caller, and then nothing".to_owned());
     }
 }

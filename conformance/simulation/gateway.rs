@@ -114,6 +114,7 @@ impl Site {
                 drawn: AtomicU64::new(0),
             }),
             instance: InstanceId::new(name),
+            flights_asked: Arc::default(),
             bounds: Bounds { pin_ttl_s: 300, pin_tries_max: 5, lease_s: LEASE_S, attempts_max: 3, retry_pause_ms: 50 },
             tasks: TaskTracker::new(),
             // Nobody here has an endpoint: events are counted in the ledger, and delivery has tests of its own.

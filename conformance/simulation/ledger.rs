@@ -48,6 +48,8 @@ pub struct Change {
     pub label: String,
     pub state: State,
     pub version: u32,
+    /// Which life of which gateway has done it.
+    pub by: String,
 }
 
 /// The ledger behind all gateways.
@@ -78,7 +80,7 @@ impl Archive {
         match &result {
             Ok(Commit::Done { version }) => {
                 self.world.note(&label, format!("{by} commits {state:?}, version {version}"));
-                let change = Change { at_ms: self.world.now_ms(), label, state, version: *version };
+                let change = Change { at_ms: self.world.now_ms(), label, state, version: *version, by: by.to_owned() };
                 self.history.lock().unwrap_or_else(PoisonError::into_inner).push(change);
             }
             Ok(Commit::Conflict) => self.world.note(&label, format!("{by} meets a conflict over {state:?}")),
@@ -173,6 +175,11 @@ impl Ledger for LedgerPort {
             record.failure = None;
         }
         Ok(record)
+    }
+
+    async fn recall_all(&self, keys: &[TransactionKey]) -> Result<Vec<Transaction>, LedgerUnavailable> {
+        self.reach().await?;
+        self.archive.store.recall_all(keys).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, LedgerUnavailable> {

@@ -147,6 +147,10 @@ impl Ledger for PlainLedger {
         Ok(self.pages().books.records.iter().find(|record| record.key == *key).cloned())
     }
 
+    async fn recall_all(&self, keys: &[TransactionKey]) -> Result<Vec<Transaction>, LedgerUnavailable> {
+        Ok(self.pages().books.records.iter().filter(|record| keys.contains(&record.key)).cloned().collect())
+    }
+
     async fn list(&self, _query: &ListQuery) -> Result<Vec<Listed>, LedgerUnavailable> {
         Ok(Vec::new())
     }

@@ -15,8 +15,9 @@ use onbill::domain::directory::SendQuota;
 use onbill::domain::event::EventId;
 use onbill::domain::ids::{CorrelationId, PartnerId, Reference};
 use onbill::domain::pin::{Pin, PinDigest, StoredPin, Verdict};
+use onbill::domain::rate::SharedRate;
 use onbill::domain::transaction::TransactionKey;
-use onbill::ports::ephemeral::{Ephemeral, EphemeralUnavailable, Flight, Issued, PinSlot};
+use onbill::ports::ephemeral::{Ephemeral, EphemeralUnavailable, Flight, Issued, PinSlot, Ticket};
 use onbill::ports::secrets::{Purpose, Secrets};
 
 use super::mutation::Mutation;
@@ -96,15 +97,20 @@ impl Ephemeral for EphemeralPort {
         self.reach().await?.forget_number(number).await
     }
 
-    async fn begin_flight(&self, key: &TransactionKey, ttl: Duration) -> Result<Flight, EphemeralUnavailable> {
-        let begun = self.reach().await?.begin_flight(key, ttl).await;
+    async fn begin_flight(
+        &self,
+        key: &TransactionKey,
+        ticket: &Ticket,
+        ttl: Duration,
+    ) -> Result<Flight, EphemeralUnavailable> {
+        let begun = self.reach().await?.begin_flight(key, ticket, ttl).await;
         self.place.step().await;
         if self.place.world.mutation == Mutation::NoUniqueness { Ok(Flight::Begun) } else { begun }
     }
 
-    async fn end_flight(&self, key: &TransactionKey) {
+    async fn end_flight(&self, key: &TransactionKey, ticket: &Ticket) {
         if let Ok(store) = self.reach().await {
-            store.end_flight(key).await;
+            store.end_flight(key, ticket).await;
         }
         self.place.step().await;
     }
@@ -113,6 +119,20 @@ impl Ephemeral for EphemeralPort {
         let waited = self.reach().await?.await_flight(key, wait_max).await;
         self.place.step().await;
         waited
+    }
+
+    async fn lease_rate(
+        &self,
+        partner: &PartnerId,
+        rate: SharedRate,
+        wanted: u32,
+        now: Time,
+    ) -> Result<u32, EphemeralUnavailable> {
+        self.reach().await?.lease_rate(partner, rate, wanted, now).await
+    }
+
+    async fn check(&self) -> Result<(), EphemeralUnavailable> {
+        self.reach().await?.check().await
     }
 }
 
@@ -151,6 +171,10 @@ impl Secrets for SecretsPort {
         }
         let drawn = u128::from(self.drawn.fetch_add(1, Ordering::Relaxed));
         Reference::from_bytes((u128::from_be_bytes(*reference.as_bytes()) ^ drawn).to_be_bytes())
+    }
+
+    fn name_digest(&self, parts: &[&str]) -> [u8; 16] {
+        self.secrets.name_digest(parts)
     }
 
     fn seal(&self, purpose: Purpose, partner: &PartnerId, plain: &[u8]) -> String {

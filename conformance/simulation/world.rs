@@ -51,6 +51,7 @@ pub struct World {
     clock: ManualClock,
     shown_us: AtomicU64,
     trace: Mutex<Vec<Line>>,
+    deaths: Mutex<Vec<(String, u64)>>,
 }
 
 impl World {
@@ -65,6 +66,7 @@ impl World {
             clock: ManualClock::new(Time::from_second(EPOCH_S).expect("in range")),
             shown_us: AtomicU64::new(0),
             trace: Mutex::default(),
+            deaths: Mutex::default(),
         }
     }
 
@@ -95,6 +97,12 @@ impl World {
         if travel_ms > 0 {
             sleep(Duration::from_millis(travel_ms)).await;
         }
+    }
+
+    /// Whether a life has ended in a crash at this moment or later.
+    pub fn died_since(&self, life: &str, since_ms: u64) -> bool {
+        let deaths = self.deaths.lock().unwrap_or_else(PoisonError::into_inner);
+        deaths.iter().any(|(name, at_ms)| name == life && *at_ms >= since_ms)
     }
 
     /// Writes a line into the trace.
@@ -152,6 +160,8 @@ impl Life {
         let step = self.steps.fetch_add(1, Ordering::Relaxed) + 1;
         if self.is_alive() && world.faults_are_on() && self.crash_at == Some(step) {
             world.note("", format!("{} crashes at step {step}", self.name));
+            let death = (self.name.clone(), world.now_ms());
+            world.deaths.lock().unwrap_or_else(PoisonError::into_inner).push(death);
             self.alive.store(false, Ordering::Relaxed);
             self.died.notify_waiters();
         }

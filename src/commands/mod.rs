@@ -9,6 +9,7 @@ pub mod certify;
 pub mod config;
 pub mod key;
 pub mod ledger;
+pub mod migrate;
 pub mod webhook;
 pub mod completions;
 

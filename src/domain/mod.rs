@@ -11,6 +11,7 @@ pub mod api_key;
 pub mod directory;
 pub mod account;
 pub mod pin;
+pub mod rate;
 pub mod transaction;
 pub mod event;
 pub mod webhook;

@@ -17,8 +17,10 @@ use crate::domain::ids::ExtTransactionId;
 use crate::domain::transaction::replay::{Recalled, recall};
 use crate::domain::transaction::{Refusal, State, Status, Transaction};
 use crate::ports::Cause;
-use crate::ports::ephemeral::Flight;
+use crate::ports::ephemeral::{EphemeralUnavailable, Flight, Ticket};
 
+/// Charges and refunds that had no flight, since the store of flights did not answer.
+const ALONE: &str = "onbill_flights_missed_total";
 /// How often a record that somebody else works on is looked at again.
 const RECORD_POLL: Duration = Duration::from_millis(25);
 /// How long a duplicate waits for a flight of which the ledger shows nothing: longer than deciding should take.
@@ -174,14 +176,15 @@ impl Stage {
 pub(super) async fn answer(gateway: &Arc<Gateway>, ask: Ask) -> Result<Answered, Stop> {
     let ttl = Duration::from_secs(u64::from(gateway.bounds.lease_s));
     let began = Instant::now();
+    let ticket = gateway.ticket();
     let patience = PATIENCE.min(ask.caller.time_left().checked_div(2).unwrap_or_default());
     loop {
-        match gateway.ephemeral.begin_flight(&ask.request.key, ttl).await {
-            Ok(Flight::Begun) => return start(gateway, ask).await.into_answer(),
+        match gateway.ephemeral.begin_flight(&ask.request.key, &ticket, ttl).await {
+            Ok(Flight::Begun) => return start(gateway, ask, ticket).await.into_answer(),
             // Without the store duplicates cannot wait for one another; the ledger still tells them apart.
             Err(error) => {
-                tracing::warn!(cause = ?error.0, "flights cannot be shared");
-                return start(gateway, ask).await.into_answer();
+                alone(&error);
+                return start(gateway, ask, ticket).await.into_answer();
             }
             Ok(Flight::Underway) => {}
         }
@@ -192,8 +195,8 @@ pub(super) async fn answer(gateway: &Arc<Gateway>, ask: Ask) -> Result<Answered,
         let patience_left = patience.saturating_sub(began.elapsed());
         let wait_max = if patience_left.is_zero() { time_left } else { patience_left };
         if let Err(error) = gateway.ephemeral.await_flight(&ask.request.key, wait_max).await {
-            tracing::warn!(cause = ?error.0, "flights cannot be awaited");
-            return start(gateway, ask).await.into_answer();
+            alone(&error);
+            return start(gateway, ask, ticket).await.into_answer();
         }
         let waited_long = began.elapsed() >= patience;
         match left_behind(gateway, &ask).await {
@@ -201,7 +204,7 @@ pub(super) async fn answer(gateway: &Arc<Gateway>, ask: Ask) -> Result<Answered,
             Some(Left::Final(record)) => return Ok(Answered::replayed(&record)),
             // A flight of which there is no trace may be one whose end was never told. The ledger tells two apart.
             Some(Left::NoTrace) if waited_long => {
-                return match start(gateway, ask.clone()).await {
+                return match start(gateway, ask.clone(), ticket).await {
                     Told::ByFlight(answer) => answer,
                     // The other flight may be there after all, and then something does happen.
                     Told::Nothing(_) => out_of_time(gateway, &ask).await,
@@ -210,6 +213,12 @@ pub(super) async fn answer(gateway: &Arc<Gateway>, ask: Ask) -> Result<Answered,
             Some(Left::NoTrace | Left::Underway) | None => {}
         }
     }
+}
+
+/// Counts a charge that goes on without a flight. Each of them would be a line of the log while the store is away.
+fn alone(error: &EphemeralUnavailable) {
+    metrics::counter!(ALONE).increment(1);
+    tracing::debug!(cause = ?error.0, "a charge goes on without a flight");
 }
 
 /// What a flight has left in the ledger.
@@ -264,13 +273,13 @@ impl Told {
 }
 
 /// Starts the flight in a task of its own and waits for it as long as the caller does.
-async fn start(gateway: &Arc<Gateway>, ask: Ask) -> Told {
+async fn start(gateway: &Arc<Gateway>, ask: Ask, ticket: Ticket) -> Told {
     let stage = Arc::new(Stage::default());
     let flight = {
         let (gateway, ask, stage) = (Arc::clone(gateway), ask.clone(), Arc::clone(&stage));
         async move {
             let answer = work(&gateway, &ask, &stage).await;
-            gateway.ephemeral.end_flight(&ask.request.key).await;
+            gateway.ephemeral.end_flight(&ask.request.key, &ticket).await;
             answer
         }
     };

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -21,7 +22,7 @@ use crate::ports::Cause;
 use crate::ports::clock::Clock;
 use crate::ports::courier::Courier;
 use crate::ports::csp::{CallContext, Csp, CspError};
-use crate::ports::ephemeral::{Ephemeral, EphemeralUnavailable};
+use crate::ports::ephemeral::{Ephemeral, EphemeralUnavailable, Ticket};
 use crate::ports::ledger::{Ledger, LedgerUnavailable};
 use crate::ports::outbox::Outbox;
 use crate::ports::secrets::Secrets;
@@ -63,6 +64,8 @@ pub struct Gateway {
     pub secrets: Arc<dyn Secrets>,
     /// This running gateway, as the owner of leases.
     pub instance: InstanceId,
+    /// Flights that this running gateway has asked for.
+    pub flights_asked: Arc<AtomicU64>,
     /// Bounds of the stories.
     pub bounds: Bounds,
     /// Who watches which transaction.
@@ -180,8 +183,14 @@ impl Gateway {
             secrets: Arc::clone(&self.secrets),
             instance: self.instance.clone(),
             watchers: Arc::clone(&self.watchers),
+            flights_asked: Arc::clone(&self.flights_asked),
             tasks: self.tasks.clone(),
         }
+    }
+
+    /// A ticket that nobody else has, here or elsewhere.
+    fn ticket(&self) -> Ticket {
+        Ticket::new(&self.instance, self.flights_asked.fetch_add(1, Ordering::Relaxed))
     }
 
     /// A lease of this gateway, from now.

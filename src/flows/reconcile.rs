@@ -46,16 +46,17 @@ pub async fn sweep(gateway: &Arc<Gateway>, rows_max: u32) -> Result<usize, Ledge
 async fn unless_in_flight(gateway: &Gateway, record: Transaction) -> Result<(), LedgerUnavailable> {
     let key = record.key.clone();
     let ttl = Duration::from_secs(u64::from(gateway.bounds.lease_s));
-    match gateway.ephemeral.begin_flight(&key, ttl).await {
+    let ticket = gateway.ticket();
+    match gateway.ephemeral.begin_flight(&key, &ticket, ttl).await {
         Ok(Flight::Underway) => return Ok(()),
         Ok(Flight::Begun) => {}
         // Without the store the lease alone keeps workers apart.
-        Err(error) => tracing::warn!(cause = ?error.0, "flights cannot be shared"),
+        Err(error) => tracing::debug!(cause = ?error.0, "a record is reconciled without a flight"),
     }
     let correlation = gateway.secrets.fresh_correlation_id();
     let trace = Trace::begun_by(&correlation);
     let reconciled = one(gateway, record, |profile| call(profile, correlation, trace, Duration::MAX)).await;
-    gateway.ephemeral.end_flight(&key).await;
+    gateway.ephemeral.end_flight(&key, &ticket).await;
     reconciled.map(|_record| ())
 }
 

@@ -1,8 +1,8 @@
 //! The story of WatchTransaction: a transaction as it stands, and each change until it is final.
 //!
 //! Invariant: a watcher sees what the ledger holds, never what is still being decided: a change that this gateway has
-//! committed wakes its watchers, and everybody else's is seen at the next look, a second later at most. Watchers are
-//! bounded, over all and for each partner; a change that nobody watches costs one look at a counter. Released records
+//! committed wakes its watchers, and everybody else's is seen at the next look, a second later at most, which asks the
+//! ledger once for all that is watched. Watchers are bounded, over all and for each partner; a change that nobody watches costs one look at a counter. Released records
 //! are not seen: a watcher whose record is released hears that there is no such transaction.
 
 use std::collections::HashMap;
@@ -20,6 +20,7 @@ use crate::domain::Time;
 use crate::domain::ids::PartnerId;
 use crate::domain::transaction::{Kind, Refusal, Status, Transaction, TransactionKey};
 use crate::ports::Cause;
+use crate::ports::ledger::LedgerUnavailable;
 
 /// Most watchers of one gateway: a few kilobytes each.
 pub const WATCHERS_MAX: usize = 4096;
@@ -27,8 +28,8 @@ pub const WATCHERS_MAX: usize = 4096;
 pub const WATCHERS_OF_PARTNER_MAX: usize = 1024;
 /// Seconds after which a partner with too many watchers may try again.
 const RETRY_AFTER_S: u32 = 1;
-/// How often the record is looked at, for changes that another gateway has made.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often what is watched is looked at, for changes that another gateway has made.
+pub const LOOK: Duration = Duration::from_secs(1);
 /// Longest life of a watcher: an outcome that takes longer needs a person, and callers come back by themselves.
 const LIFE_MAX: Duration = Duration::from_hours(1);
 
@@ -50,6 +51,8 @@ struct Register {
 struct Watched {
     changed: Arc<Notify>,
     watchers: usize,
+    /// The version at the last look; `None` before the first.
+    version: Option<u32>,
 }
 
 impl Watchers {
@@ -61,6 +64,19 @@ impl Watchers {
         if let Some(watched) = self.register().by_key.get(key) {
             watched.changed.notify_waiters();
         }
+    }
+
+    /// Wakes whoever watches a record that is not as it was at the last look.
+    fn compare(&self, record: &Transaction) {
+        if let Some(watched) = self.register().by_key.get_mut(&record.key)
+            && watched.version.replace(record.version) != Some(record.version)
+        {
+            watched.changed.notify_waiters();
+        }
+    }
+
+    fn keys(&self) -> Vec<TransactionKey> {
+        self.register().by_key.keys().cloned().collect()
     }
 
     /// Ends every watcher, and every one that is still to come: the gateway stops.
@@ -88,6 +104,21 @@ impl Watchers {
         watchers.count.store(count.saturating_add(1), Ordering::SeqCst);
         Ok(Place { gateway: Arc::clone(gateway), key: key.clone(), changed })
     }
+}
+
+/// Looks once at everything that is watched, and wakes the watchers of what has changed.
+///
+/// # Errors
+/// The ledger cannot answer: the next look will tell.
+pub async fn look(gateway: &Gateway) -> Result<(), LedgerUnavailable> {
+    let keys = gateway.watchers.keys();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    for record in gateway.ledger.recall_all(&keys).await? {
+        gateway.watchers.compare(&record);
+    }
+    Ok(())
 }
 
 /// A watcher's place; dropping it gives the place back.
@@ -184,7 +215,6 @@ impl Watch {
             }
             tokio::select! {
                 () = &mut notified => {}
-                () = tokio::time::sleep(LOOK) => {}
                 () = tokio::time::sleep_until(self.until) => {
                     return Err(Stop::Unavailable(Cause::new("the watcher's time is up")));
                 }

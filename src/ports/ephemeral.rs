@@ -12,8 +12,9 @@ use super::Cause;
 use crate::domain::Time;
 use crate::domain::address::Msisdn;
 use crate::domain::directory::SendQuota;
-use crate::domain::ids::PartnerId;
+use crate::domain::ids::{InstanceId, PartnerId};
 use crate::domain::pin::{PinDigest, StoredPin, Verdict};
+use crate::domain::rate::SharedRate;
 use crate::domain::transaction::TransactionKey;
 
 /// The store cannot answer. Charges go on without it; PIN calls are refused with 503.
@@ -39,6 +40,25 @@ pub enum Issued {
         /// Seconds after which a send is allowed again.
         retry_after_s: u32,
     },
+}
+
+/// Names one attempt to work on a key, so that nobody ends the flight of somebody else: one that is late would, once its
+/// time is up and the next has begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ticket(String);
+
+impl Ticket {
+    /// The ticket of an attempt that a running gateway has numbered.
+    #[must_use]
+    pub fn new(instance: &InstanceId, number: u64) -> Self {
+        Self(format!("{}-{number}", instance.as_str()))
+    }
+
+    /// As a store keeps it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// What came of asking to work on a key.
@@ -78,11 +98,30 @@ pub trait Ephemeral: Send + Sync {
     async fn forget_number(&self, number: &Msisdn) -> Result<(), EphemeralUnavailable>;
 
     /// Asks to be the only one who works on a key, for at most `ttl`.
-    async fn begin_flight(&self, key: &TransactionKey, ttl: Duration) -> Result<Flight, EphemeralUnavailable>;
+    async fn begin_flight(
+        &self,
+        key: &TransactionKey,
+        ticket: &Ticket,
+        ttl: Duration,
+    ) -> Result<Flight, EphemeralUnavailable>;
 
-    /// Ends a flight and wakes those who wait for it.
-    async fn end_flight(&self, key: &TransactionKey);
+    /// Ends the flight that was begun with this ticket, if it still is, and wakes those who wait for it. Worth calling
+    /// after a beginning of which the answer did not come.
+    async fn end_flight(&self, key: &TransactionKey, ticket: &Ticket);
 
     /// Waits until the flight of a key has ended, or for `wait_max`, whichever is first.
     async fn await_flight(&self, key: &TransactionKey, wait_max: Duration) -> Result<(), EphemeralUnavailable>;
+
+    /// Takes up to `wanted` calls of a partner's rate for this gateway alone, by the rules of `domain::rate`: how many it
+    /// got. For a worker that fetches a share now and then, not for every call.
+    async fn lease_rate(
+        &self,
+        partner: &PartnerId,
+        rate: SharedRate,
+        wanted: u32,
+        now: Time,
+    ) -> Result<u32, EphemeralUnavailable>;
+
+    /// Whether the store answers.
+    async fn check(&self) -> Result<(), EphemeralUnavailable>;
 }

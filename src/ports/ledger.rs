@@ -76,6 +76,9 @@ pub trait Ledger: Send + Sync {
     /// The record under a key, in whatever state.
     async fn recall(&self, key: &TransactionKey) -> Result<Option<Transaction>, LedgerUnavailable>;
 
+    /// The records under several keys, those that are there, in any order: for whoever watches many at once.
+    async fn recall_all(&self, keys: &[TransactionKey]) -> Result<Vec<Transaction>, LedgerUnavailable>;
+
     /// Records that callers can see (released ones are not among them), newest first.
     async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, LedgerUnavailable>;
 

@@ -37,6 +37,10 @@ pub trait Secrets: Send + Sync {
     /// The reference of a key: a keyed digest of 128 bits, the same for ever.
     fn reference(&self, key: &TransactionKey) -> Reference;
 
+    /// The keyed digest of what a name in a store of many gateways is made of: the same parts give the same digest on
+    /// each of them, and it tells nobody else what they are.
+    fn name_digest(&self, parts: &[&str]) -> [u8; 16];
+
     /// Seals bytes for a partner: the same bytes give the same text, and nobody else can make or read one. The text is
     /// of `[A-Za-z0-9_-]`.
     fn seal(&self, purpose: Purpose, partner: &PartnerId, plain: &[u8]) -> String;

@@ -1,9 +1,10 @@
 //! The operations port: is it alive, is it ready, what does it measure, and what became of events.
 //!
 //! Invariant: it answers without the main port and holds no secret. `/healthz` says that the process runs;
-//! `/readyz` says whether it can take requests, and if not, what is away.
+//! `/readyz` says whether it can take requests, and what is away of what it needs or could do with.
 
 pub mod ledger;
+mod ephemeral;
 
 use axum::Router;
 use axum::extract::State;
@@ -44,6 +45,12 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
     axum::serve(listener, router(admin)).with_graceful_shutdown(async move { stop.cancelled().await }).await
 }
 
+/// Measures what the gateway stands on, until `stop` is called.
+pub async fn measure(overseen: Overseen, stop: CancellationToken) {
+    let gateway = overseen.current.gateway();
+    tokio::join!(ledger::measure(overseen, stop.clone()), ephemeral::measure(gateway, stop));
+}
+
 fn router(admin: Admin) -> Router {
     let ledger = ledger::router(admin.overseen.clone());
     Router::new()
@@ -59,11 +66,13 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
     if admin.stop.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
     }
-    match admin.current.gateway().ledger.check().await {
-        Ok(()) => (StatusCode::OK, "ledger: ok\n".to_owned()),
+    let gateway = admin.current.gateway();
+    let (ledger, ephemeral) = tokio::join!(gateway.ledger.check(), ephemeral::line(&gateway));
+    match ledger {
+        Ok(()) => (StatusCode::OK, format!("ledger: ok\n{ephemeral}")),
         Err(error) => {
             let note = error.0.to_note();
-            (StatusCode::SERVICE_UNAVAILABLE, format!("ledger: {note}\n"))
+            (StatusCode::SERVICE_UNAVAILABLE, format!("ledger: {note}\n{ephemeral}"))
         }
     }
 }

@@ -10,6 +10,8 @@ pub mod problem;
 pub mod schema;
 pub mod tables;
 pub mod directory;
+pub mod redis;
+pub mod postgres;
 mod layers;
 mod relations;
 mod sandbox;
@@ -25,9 +27,11 @@ use figment::value::{Dict, Value};
 use self::directory::Speaks;
 use self::effective::Effective;
 use self::layers::Layers;
+use self::postgres::{Ledger, Postgres};
 use self::problem::{Problem, Problems};
+use self::redis::{Ephemeral, Redis};
 use self::shape::Report;
-use self::tables::{Charge, GuardTable, Keys, Log, Pin, Reconcile, Sandbox, Server, Tables};
+use self::tables::{Charge, GuardTable, Keys, Log, Pin, Reconcile, Sandbox, Server, Tables, Webhooks};
 use crate::domain::api_key::PartnerKeys;
 use crate::domain::directory::Directory;
 use crate::domain::ids::CspId;
@@ -94,6 +98,16 @@ pub struct Config {
     pub reconcile: Reconcile,
     /// Keys of the gateway itself.
     pub keys: Keys,
+    /// How events are carried.
+    pub webhooks: Webhooks,
+    /// Where short-lived state is kept.
+    pub ephemeral: Ephemeral,
+    /// How Redis is reached.
+    pub redis: Redis,
+    /// Where the ledger is.
+    pub ledger: Ledger,
+    /// How PostgreSQL is reached.
+    pub postgres: Postgres,
     /// The built-in sandbox.
     pub sandbox: Sandbox,
     /// All partners and CSPs.
@@ -133,7 +147,23 @@ impl Config {
         let Some(built) = built.filter(|_| problems.is_empty()) else {
             return Err(Problems(problems));
         };
-        let Tables { server, log, pin, charge, reconcile, keys, sandbox, csp: _, partner: _ } = tables;
+        let Tables {
+            server,
+            log,
+            pin,
+            charge,
+            reconcile,
+            keys,
+            ephemeral,
+            redis,
+            ledger,
+            postgres,
+            webhooks,
+            sandbox,
+            csp: _,
+            partner: _,
+        } = tables;
+
         Ok(Self {
             server,
             log,
@@ -141,6 +171,11 @@ impl Config {
             charge,
             reconcile,
             keys,
+            webhooks,
+            ephemeral,
+            redis,
+            ledger,
+            postgres,
             sandbox,
             directory: built.directory,
             partner_keys: built.keys,

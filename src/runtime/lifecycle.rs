@@ -104,9 +104,12 @@ pub fn run(config: &Config, sources: Sources, told: impl FnOnce(&Listening)) -> 
     telemetry::logs(&config.log.filter, format)?;
     let metrics = telemetry::metrics()?;
     let data_dir = DataDir::of(config)?;
-    // Stores open before the runtime starts: they block, and nothing else could be done meanwhile.
-    let wired = wiring::wire(config, &data_dir.path)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // Stores open outside of it, since they block, but know it: connections are kept by tasks.
+    let wired = {
+        let _entered = runtime.enter();
+        wiring::wire(config, &data_dir.path)?
+    };
     let ended = runtime.block_on(live(config, sources, wired, metrics, &data_dir, told));
     // Threads that still block after the drain keep nothing alive.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -175,11 +178,12 @@ async fn live(
     let admin_stop = CancellationToken::new();
     let mut background = JoinSet::new();
     background.spawn(workers::keep_metrics(metrics.clone(), stop.clone()));
-    background.spawn(admin::ledger::measure(overseen.clone(), stop.clone()));
+    background.spawn(admin::measure(overseen.clone(), stop.clone()));
     let admin = Admin { current: current.clone(), overseen, metrics, stop: stop.clone() };
     let admin = tokio::spawn(admin::serve(admin_listener, admin, admin_stop.clone()));
     background.spawn(workers::reconcile(current.clone(), reconcile_bounds(config), stop.clone()));
     background.spawn(workers::deliver(current.clone(), stop.clone()));
+    background.spawn(workers::watch(current.clone(), stop.clone()));
     let effective = config.effective.clone();
     let reloader = Reloader { sources, effective, adapters, faces, successor };
     background.spawn(reloader.listen(asked, stop.clone()));

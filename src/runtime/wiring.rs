@@ -3,6 +3,9 @@
 //! Invariant: what a configuration names is built here or the start stops with what is wrong; no flow and no face knows
 //! which store or operator it speaks to. A new operator is a folder of `adapters/csp` and an arm of `csp` below.
 
+mod ephemeral;
+pub mod ledger;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,6 +14,9 @@ use std::time::Duration;
 
 use ::http::HeaderValue;
 use jiff::tz::TimeZone;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use tokio_util::task::TaskTracker;
 
 use super::config::directory::{ApiKey, HttpTable, Speaks};
@@ -25,8 +31,7 @@ use crate::adapters::csp::guarded::{self, Guarded};
 use crate::adapters::csp::http::{self, HttpCsp};
 use crate::adapters::csp::sandbox::{BillError, Sandbox as ScriptedCsp, Settings};
 use crate::adapters::csp::tls::TlsError;
-use crate::adapters::ephemeral::{self, MemoryEphemeral};
-use crate::adapters::ledger::sqlite::{LEDGER_FILE, LedgerFile, OpenError as LedgerError, SqliteLedger};
+use crate::adapters::ledger::sqlite::{LEDGER_FILE, LedgerFile};
 use crate::adapters::secrets::{SecretsError, SystemSecrets};
 use crate::domain::Time;
 use crate::domain::breaker::Rule;
@@ -44,8 +49,11 @@ use crate::ports::oversight::Oversight;
 use crate::ports::sandbox::SandboxCsp;
 use crate::ports::secrets::Secrets;
 
+pub use self::ephemeral::EphemeralError;
+use self::ledger::LedgerError;
+
 /// The file of the permanent key, where the configuration names no other.
-const MASTER_KEY_FILE: &str = "master.key";
+pub const MASTER_KEY_FILE: &str = "master.key";
 /// The file of the sandbox's clock.
 const CLOCK_FILE: &str = "sandbox-clock";
 
@@ -53,7 +61,7 @@ const CLOCK_FILE: &str = "sandbox-clock";
 #[derive(Debug, thiserror::Error)]
 pub enum WiringError {
     /// The ledger.
-    #[error("the ledger cannot be opened")]
+    #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// The permanent key.
     #[error("the permanent key cannot be read or made")]
@@ -70,9 +78,15 @@ pub enum WiringError {
     /// A scripted CSP is opened at the start, with its bill.
     #[error("the scripted CSP {0} cannot be added or changed while the gateway runs: restart it")]
     ScriptedCsp(CspId),
+    /// Short-lived state.
+    #[error(transparent)]
+    Ephemeral(#[from] EphemeralError),
     /// The courier.
     #[error("events cannot be sent")]
     Courier(#[from] rustls::Error),
+    /// The certificates that the courier is to trust.
+    #[error("webhooks.ca_file: {path} cannot be used: {1}", path = .0.display())]
+    EventAuthorities(PathBuf, String),
     /// A CSP that is spoken to over HTTP.
     #[error("the CSP {0} cannot be spoken to")]
     HttpCsp(CspId, #[source] TlsError),
@@ -111,13 +125,13 @@ pub struct Wired {
     pub adapters: Adapters,
 }
 
-/// Builds everything that the configuration names, in a data directory that exists.
+/// Builds everything that the configuration names, in a data directory that exists. Called where a runtime runs, since
+/// stores keep connections.
 pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
-    // First, since its lock says that no other gateway works in this directory.
-    let ledger = Arc::new(SqliteLedger::open(data_dir)?);
-    let oversight: Arc<dyn Oversight> = Arc::<SqliteLedger>::clone(&ledger);
+    // First, since the lock of an embedded one says that no other gateway works in this directory.
+    let ledger::Opened { ledger, outbox, oversight } = ledger::open(config, data_dir)?;
     let key_file: PathBuf = config.keys.master_key_file.clone().unwrap_or_else(|| data_dir.join(MASTER_KEY_FILE));
-    let secrets = Arc::new(SystemSecrets::open(&key_file)?);
+    let secrets: Arc<dyn Secrets> = Arc::new(SystemSecrets::open(&key_file)?);
     let movable = if config.sandbox.enabled {
         Some(Arc::new(MovableSystemClock::open(&data_dir.join(CLOCK_FILE))?))
     } else {
@@ -141,16 +155,17 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
     let gateway = Arc::new(Gateway {
         directory: Arc::new(config.directory.clone()),
         csps: adapters.csps(),
-        outbox: Arc::<SqliteLedger>::clone(&ledger),
+        outbox,
         ledger,
-        courier: Arc::new(HttpCourier::new(Arc::new(SystemClock::new()))?),
+        courier: Arc::new(HttpCourier::new(Arc::new(SystemClock::new()), event_authorities(config)?)?),
         posts: Posts::of(&config.directory),
-        ephemeral: Arc::new(MemoryEphemeral::new(ephemeral::Bounds::default())),
+        ephemeral: ephemeral::ephemeral(config, &secrets)?,
         clock,
         secrets,
         instance,
         bounds: bounds(config),
         watchers: Arc::new(Watchers::default()),
+        flights_asked: Arc::default(),
         tasks: TaskTracker::new(),
     });
     let sandbox = movable.map(|clock| {
@@ -200,10 +215,11 @@ pub fn inspection(file: &Path) -> Box<dyn LedgerInspection> {
     Box::new(LedgerFile::new(file))
 }
 
-/// The permanent key of a data directory, if it is there. None is made.
-pub fn key_of(data_dir: &Path) -> Result<Option<Box<dyn Secrets>>, WiringError> {
-    let file = data_dir.join(MASTER_KEY_FILE);
-    if file.is_file() { Ok(Some(key(&file)?)) } else { Ok(None) }
+/// Where the permanent key of a configuration is.
+#[must_use]
+pub fn key_file_of(config: &Config) -> Option<PathBuf> {
+    let in_data_dir = || config.server.data_dir.as_ref().map(|data_dir| data_dir.join(MASTER_KEY_FILE));
+    config.keys.master_key_file.clone().or_else(in_data_dir)
 }
 
 /// The permanent key in a file that is there.
@@ -304,6 +320,21 @@ fn recipe(adapter: &Speaks, profile: &CspProfile) -> Result<Recipe, WiringError>
         Speaks::Http(table) => Ok(Recipe::Http(Box::new(http_settings(&profile.id, table)?))),
         Speaks::Grpc(table) => Ok(Recipe::Grpc(Box::new(http_settings(&profile.id, table)?))),
     }
+}
+
+/// Whom the courier trusts: the public authorities, and those that the configuration names.
+fn event_authorities(config: &Config) -> Result<RootCertStore, WiringError> {
+    let mut authorities = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let Some(path) = &config.webhooks.ca_file else { return Ok(authorities) };
+    let unusable = |why: String| WiringError::EventAuthorities(path.clone(), why);
+    let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    let mut added = 0_usize;
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
+        authorities.add(certificate).map_err(|error| unusable(error.to_string()))?;
+        added = added.saturating_add(1);
+    }
+    if added == 0 { Err(unusable("there is no certificate in it".to_owned())) } else { Ok(authorities) }
 }
 
 /// Builds the adapter of one CSP.

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::current::Current;
 use crate::domain::ids::PartnerId;
-use crate::flows::{deliver, reconcile};
+use crate::flows::{deliver, reconcile, watch};
 
 /// Bounds of reconciliation, from the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -107,6 +107,19 @@ async fn deliver_to(current: Current, partner: PartnerId, stop: CancellationToke
         tracing::warn!(%partner, "some events will be sent again");
     }
     partner
+}
+
+/// Looks at what is watched until `stop` is called, for changes that other gateways have made.
+pub async fn watch(current: Current, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(watch::LOOK) => {}
+        }
+        if let Err(error) = watch::look(&current.gateway()).await {
+            tracing::warn!(cause = ?error.0, "what is watched cannot be looked at");
+        }
+    }
 }
 
 /// How often measured values are put into their buckets while nobody asks for them.

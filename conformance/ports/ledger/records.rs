@@ -218,6 +218,17 @@ pub async fn times_are_kept_in_whole_microseconds(subject: Subject) {
     assert_eq!(subject.done(unit).await, Transaction { version: 1, ..exact });
 }
 
+pub async fn several_are_recalled_at_once(subject: Subject) {
+    let charge = subject.success("c1", "10").await;
+    let refund = subject.done(samples::refund("r1", &charge, "-4")).await;
+    let charge = subject.recall(Kind::Charge, "c1").await.expect("the charge");
+    let keys = [refund.key.clone(), samples::key(Kind::Charge, "never"), charge.key.clone()];
+    let mut found = subject.ledger.recall_all(&keys).await.expect("the ledger answers");
+    found.sort_by(|one, other| one.key.cmp(&other.key));
+    assert_eq!(found, [charge, refund]);
+    assert_eq!(subject.ledger.recall_all(&[]).await.expect("the ledger answers"), []);
+}
+
 pub async fn a_ledger_that_works_says_so(subject: Subject) {
     for _ in 0..3 {
         subject.ledger.check().await.expect("it works");

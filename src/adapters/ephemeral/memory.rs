@@ -5,6 +5,7 @@
 //! answers `EphemeralUnavailable`, except that proofs, which are kept longest, make room by the oldest. Flights are timed
 //! by real time, PINs by the `now` that is handed in.
 
+use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,9 +23,10 @@ use crate::domain::address::Msisdn;
 use crate::domain::directory::SendQuota;
 use crate::domain::ids::PartnerId;
 use crate::domain::pin::{PinDigest, StoredPin, Verdict};
+use crate::domain::rate::{Bucket, SharedRate};
 use crate::domain::transaction::TransactionKey;
 use crate::ports::Cause;
-use crate::ports::ephemeral::{Ephemeral, EphemeralUnavailable, Flight, Issued, PinSlot};
+use crate::ports::ephemeral::{Ephemeral, EphemeralUnavailable, Flight, Issued, PinSlot, Ticket};
 
 /// Locks that the entries of each kind are spread over, so that cores seldom wait for one another.
 const SHARDS: usize = 16;
@@ -57,14 +59,16 @@ pub struct MemoryEphemeral {
     proofs: Shards<Expiring<Msisdn, Proofs, Time>>,
     proofs_kept: SignedDuration,
     flights: Shards<Expiring<TransactionKey, Underway, Instant>>,
+    /// What is left of the rates. As many as there are partners, which are configured and few.
+    buckets: Mutex<HashMap<PartnerId, Bucket>>,
 }
 
 /// When a PIN of a number was last right, for each partner. There are few.
 type Proofs = Vec<(PartnerId, Time)>;
 
 /// A flight. Nobody waits for most, so what waiters need is made by the first of them.
-#[derive(Default)]
 struct Underway {
+    ticket: Ticket,
     ended: Option<Arc<Notify>>,
 }
 
@@ -79,6 +83,7 @@ impl MemoryEphemeral {
             proofs: Shards::new(|| Expiring::new(share(bounds.proofs_max))),
             proofs_kept: SignedDuration::from_secs(kept_s),
             flights: Shards::new(|| Expiring::new(share(bounds.flights_max))),
+            buckets: Mutex::default(),
         }
     }
 
@@ -149,20 +154,29 @@ impl Ephemeral for MemoryEphemeral {
         Ok(())
     }
 
-    async fn begin_flight(&self, key: &TransactionKey, ttl: Duration) -> Result<Flight, EphemeralUnavailable> {
+    async fn begin_flight(
+        &self,
+        key: &TransactionKey,
+        ticket: &Ticket,
+        ttl: Duration,
+    ) -> Result<Flight, EphemeralUnavailable> {
         let now = Instant::now();
         let mut flights = self.flights.of(key);
         if flights.get_mut(key).is_some_and(|(until, _)| until > now) {
             return Ok(Flight::Underway);
         }
         let until = now.checked_add(ttl.min(FLIGHT_MAX)).unwrap_or(now);
-        flights.put(key.clone(), Underway::default(), until, now).map_err(unavailable)?;
+        let underway = Underway { ticket: ticket.clone(), ended: None };
+        flights.put(key.clone(), underway, until, now).map_err(unavailable)?;
         Ok(Flight::Begun)
     }
 
-    async fn end_flight(&self, key: &TransactionKey) {
-        let removed = self.flights.of(key).remove(key);
-        if let Some((_, Underway { ended: Some(ended) })) = removed {
+    async fn end_flight(&self, key: &TransactionKey, ticket: &Ticket) {
+        let mut flights = self.flights.of(key);
+        if flights.get_mut(key).is_none_or(|(_, underway)| underway.ticket != *ticket) {
+            return;
+        }
+        if let Some((_, Underway { ended: Some(ended), .. })) = flights.remove(key) {
             ended.notify_waiters();
         }
     }
@@ -180,6 +194,24 @@ impl Ephemeral for MemoryEphemeral {
         let deadline = Instant::now().checked_add(wait_max.min(FLIGHT_MAX)).map_or(until, |latest| latest.min(until));
         // Woken, waited out or run out: in each case the caller looks at the record again.
         let _ = tokio::time::timeout_at(deadline, ended).await;
+        Ok(())
+    }
+
+    async fn lease_rate(
+        &self,
+        partner: &PartnerId,
+        rate: SharedRate,
+        wanted: u32,
+        now: Time,
+    ) -> Result<u32, EphemeralUnavailable> {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let bucket = buckets.entry(partner.clone()).or_insert_with(|| Bucket::full(rate, now));
+        let (granted, left) = bucket.lease(rate, wanted, now);
+        *bucket = left;
+        Ok(granted)
+    }
+
+    async fn check(&self) -> Result<(), EphemeralUnavailable> {
         Ok(())
     }
 }

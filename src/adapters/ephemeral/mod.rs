@@ -6,5 +6,6 @@
 mod expiring;
 mod number;
 mod memory;
+pub mod redis;
 
 pub use memory::{Bounds, MemoryEphemeral};

@@ -225,6 +225,11 @@ impl Ledger for MemoryLedger {
         Ok(self.books().find(key).cloned())
     }
 
+    async fn recall_all(&self, keys: &[TransactionKey]) -> Result<Vec<Transaction>, LedgerUnavailable> {
+        let books = self.books();
+        Ok(keys.iter().filter_map(|key| books.find(key).cloned()).collect())
+    }
+
     async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, LedgerUnavailable> {
         Ok(self.books().list(query))
     }

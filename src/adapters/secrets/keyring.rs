@@ -23,6 +23,7 @@ use crate::ports::secrets::Purpose;
 pub(super) struct Keyring {
     reference: Hmac<Sha256>,
     pin: Hmac<Sha256>,
+    name: Hmac<Sha256>,
     /// Two keys of AES-256 in a row, as AES-SIV wants them: for its digest and for its cipher.
     seal: [u8; 64],
 }
@@ -35,12 +36,19 @@ impl Keyring {
         let mut seal = [0; 64];
         let halves = [derived("onbill seal digest v1"), derived("onbill seal cipher v1")];
         seal.iter_mut().zip(halves.as_flattened()).for_each(|(byte, derived)| *byte = *derived);
-        Self { reference: keyed(&derived("onbill reference v1")), pin: keyed(&derived("onbill pin v1")), seal }
+        let keyed_by = |label: &str| keyed(&derived(label));
+        let reference = keyed_by("onbill reference v1");
+        Self { reference, pin: keyed_by("onbill pin v1"), name: keyed_by("onbill name v1"), seal }
     }
 
     pub(super) fn pin_digest(&self, partner: &PartnerId, number: &Msisdn, pin: &Pin) -> PinDigest {
         let parts = [partner.as_str(), number.expose(), pin.expose()];
         PinDigest(digest(&self.pin, &parts.map(str::as_bytes)))
+    }
+
+    pub(super) fn name_digest(&self, parts: &[&str]) -> [u8; 16] {
+        let parts: Vec<_> = parts.iter().map(|part| part.as_bytes()).collect();
+        *digest(&self.name, &parts).first_chunk().expect("16 of 32 bytes")
     }
 
     pub(super) fn reference(&self, key: &TransactionKey) -> Reference {
@@ -167,6 +175,17 @@ mod tests {
             Keyring::derive(&[8; KEY_LENGTH]).reference(&key("a", Kind::Charge, "1")),
             keyring().reference(&key("a", Kind::Charge, "1"))
         );
+    }
+
+    #[test]
+    fn the_name_of_a_thing_is_of_its_parts_and_their_order_and_the_key() {
+        let names: BTreeSet<_> = [&["a", "b"][..], &["b", "a"], &["ab"], &["a", "b", ""], &["a"], &[]]
+            .iter()
+            .map(|parts| keyring().name_digest(parts))
+            .chain([Keyring::derive(&[8; KEY_LENGTH]).name_digest(&["a", "b"])])
+            .collect();
+        assert_eq!(names.len(), 7);
+        assert_eq!(keyring().name_digest(&["a", "b"]), keyring().name_digest(&["a", "b"]));
     }
 
     #[test]

@@ -129,6 +129,10 @@ impl<D: Draw> Secrets for KeyedSecrets<D> {
         self.keyring.reference(key)
     }
 
+    fn name_digest(&self, parts: &[&str]) -> [u8; 16] {
+        self.keyring.name_digest(parts)
+    }
+
     fn seal(&self, purpose: Purpose, partner: &PartnerId, plain: &[u8]) -> String {
         self.keyring.seal(purpose, partner, plain)
     }

@@ -6,7 +6,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use super::{Outcome, Place, chain, failed, verify};
+use super::{Found, Outcome, Place, chain, failed, verify};
 use crate::runtime::wiring;
 
 /// Arguments of `ledger backup`.
@@ -15,6 +15,9 @@ use crate::runtime::wiring;
 personal data. The gateway goes on working. The permanent key is not in it: keep a copy of
 master.key too, apart from the backups, since without it nothing that was sent to a CSP
 can be found again.
+
+A ledger in PostgreSQL is copied with PostgreSQL's own tools: pg_dump, or pg_basebackup with
+WAL archiving; this command says so and does nothing.
 
 To restore: stop the gateway; move ledger.sqlite, ledger.sqlite-wal and ledger.sqlite-shm
 out of the data directory; copy the backup there as ledger.sqlite, beside the master.key
@@ -45,15 +48,20 @@ pub struct Arguments {
 ///
 /// # Errors
 /// An output that cannot be written to.
-pub fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Outcome> {
-    let key = match arguments.place.key(None) {
+pub(super) fn run(
+    arguments: &Arguments,
+    found: &Found,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<Outcome> {
+    let key = match found.key(None) {
         Ok(key) => key,
         Err(error) => {
             writeln!(err, "onbill: {}", chain(&error))?;
             return Ok(Outcome::Failed);
         }
     };
-    if let Err(error) = arguments.place.open().backup(&arguments.to) {
+    if let Err(error) = found.ledger.backup(&arguments.to) {
         return failed(error, err);
     }
     writeln!(out, "copied to {}", arguments.to.display())?;

@@ -16,7 +16,7 @@ use crate::domain::Time;
 use crate::domain::ids::{ExtTransactionId, PartnerId};
 use crate::domain::money::Money;
 use crate::domain::transaction::Status;
-use crate::ports::inspection::{ExportQuery, Exported, InspectionError};
+use crate::ports::inspection::{ExportQuery, Exported, InspectionError, LedgerInspection};
 
 /// Arguments of `ledger export`.
 #[derive(Debug, clap::Args)]
@@ -169,9 +169,14 @@ fn write_json(line: &Line<'_>, out: &mut dyn Write) -> io::Result<()> {
 ///
 /// # Errors
 /// An output that cannot be written to.
-pub fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Outcome> {
+pub(super) fn run(
+    arguments: &Arguments,
+    ledger: &dyn LedgerInspection,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<Outcome> {
     let Some(target) = &arguments.out else {
-        return match export(arguments, out) {
+        return match export(arguments, ledger, out) {
             Ok(_) => Ok(Outcome::Done),
             Err(error) => failed(error, err),
         };
@@ -184,7 +189,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> i
         Err(source) => return failed(InspectionError::Unwritable { file: target.clone(), source }, err),
     };
     let mut file = BufWriter::new(file);
-    let written = export(arguments, &mut file).and_then(|lines| {
+    let written = export(arguments, ledger, &mut file).and_then(|lines| {
         file.flush()?;
         Ok(lines)
     });
@@ -208,7 +213,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> i
     }
 }
 
-fn export(arguments: &Arguments, out: &mut dyn Write) -> Result<u64, InspectionError> {
+fn export(arguments: &Arguments, ledger: &dyn LedgerInspection, out: &mut dyn Write) -> Result<u64, InspectionError> {
     let query = ExportQuery {
         partner: arguments.partner.as_deref().map(PartnerId::new),
         since: arguments.since,
@@ -217,7 +222,7 @@ fn export(arguments: &Arguments, out: &mut dyn Write) -> Result<u64, InspectionE
     // Standard output is flushed at each line otherwise.
     let mut out = BufWriter::new(out);
     let mut begun = false;
-    let lines = arguments.place.open().export(&query, &mut |exported| {
+    let lines = ledger.export(&query, &mut |exported| {
         let line = Line::of(exported);
         match arguments.format {
             Format::Jsonl => write_json(&line, &mut out),

@@ -1,6 +1,6 @@
 //! `onbill ledger`: what people who keep the books ask of the ledger, one file a command.
 //!
-//! Invariant: nothing here writes to a ledger. All but `settle` read the file beside a gateway that may be running, and
+//! Invariant: nothing here writes to a ledger. All but `settle` read the store beside gateways that may be running, and
 //! take no lock; `settle` asks the running gateway. No address or account is printed.
 
 pub mod backup;
@@ -15,6 +15,9 @@ use std::path::PathBuf;
 use super::{Outcome, chain};
 use crate::ports::inspection::{InspectionError, LedgerInspection};
 use crate::ports::secrets::Secrets;
+use crate::runtime::config::problem::Problems;
+use crate::runtime::config::{Config, Environment, Overrides, Sources};
+use crate::runtime::wiring::ledger::LedgerError;
 use crate::runtime::wiring::{self, WiringError};
 
 /// Commands about the ledger.
@@ -42,22 +45,54 @@ pub struct Place {
     /// A ledger's file, a backup say.
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// The gateway's configuration: the ledger that it names, in PostgreSQL too.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// A ledger to be looked at, and where its permanent key would be.
+struct Found {
+    ledger: Box<dyn LedgerInspection>,
+    key_file: Option<PathBuf>,
+}
+
+/// Why there is nothing to look at.
+enum NotFound {
+    /// The configuration is wrong.
+    Refused(Problems),
+    /// What it names cannot be reached.
+    Failed(LedgerError),
 }
 
 impl Place {
-    fn open(&self) -> Box<dyn LedgerInspection> {
-        match (&self.data_dir, &self.file) {
-            (Some(directory), _) => wiring::inspection_of(directory),
-            (None, file) => wiring::inspection(file.as_deref().unwrap_or(std::path::Path::new(""))),
+    fn find(&self, environment: &Environment) -> Result<Found, NotFound> {
+        if let Some(file) = &self.config {
+            let sources =
+                Sources { file: Some(file.clone()), environment: environment.clone(), overrides: Overrides::default() };
+            let config = Config::load(&sources).map_err(NotFound::Refused)?;
+            let ledger = wiring::ledger::inspection_of_config(&config).map_err(NotFound::Failed)?;
+            return Ok(Found { ledger, key_file: wiring::key_file_of(&config) });
         }
+        Ok(match (&self.data_dir, &self.file) {
+            (Some(directory), _) => Found {
+                ledger: wiring::inspection_of(directory),
+                key_file: Some(directory.join(wiring::MASTER_KEY_FILE)),
+            },
+            (None, file) => {
+                let file = file.as_deref().unwrap_or(std::path::Path::new(""));
+                Found { ledger: wiring::inspection(file), key_file: None }
+            }
+        })
     }
+}
 
-    /// The permanent key: the one that is named, or else the one of the data directory, where there is one.
+impl Found {
+    /// The permanent key: the one that is named, or else the ledger's own, where there is one.
     fn key(&self, named: Option<&std::path::Path>) -> Result<Option<Box<dyn Secrets>>, WiringError> {
-        match (named, &self.data_dir) {
+        match (named, &self.key_file) {
             (Some(file), _) => wiring::key(file).map(Some),
-            (None, Some(directory)) => wiring::key_of(directory),
-            (None, None) => Ok(None),
+            (None, Some(file)) if file.is_file() => wiring::key(file).map(Some),
+            (None, Some(_) | None) => Ok(None),
         }
     }
 }
@@ -66,12 +101,35 @@ impl Place {
 ///
 /// # Errors
 /// An output that cannot be written to.
-pub fn run(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Outcome> {
+pub fn run(
+    command: &Command,
+    environment: &Environment,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<Outcome> {
+    let place = match command {
+        Command::Verify(arguments) => &arguments.place,
+        Command::Backup(arguments) => &arguments.place,
+        Command::Export(arguments) => &arguments.place,
+        Command::Stuck(arguments) => &arguments.place,
+        Command::Settle(arguments) => return settle::run(arguments, out, err),
+    };
+    let found = match place.find(environment) {
+        Ok(found) => found,
+        Err(NotFound::Refused(problems)) => {
+            writeln!(err, "onbill cannot find a ledger by this configuration:\n{problems}")?;
+            return Ok(Outcome::Refused);
+        }
+        Err(NotFound::Failed(error)) => {
+            writeln!(err, "onbill: {}", chain(&error))?;
+            return Ok(Outcome::Failed);
+        }
+    };
     match command {
-        Command::Verify(arguments) => verify::run(arguments, out, err),
-        Command::Backup(arguments) => backup::run(arguments, out, err),
-        Command::Export(arguments) => export::run(arguments, out, err),
-        Command::Stuck(arguments) => stuck::run(arguments, out, err),
+        Command::Verify(arguments) => verify::run(arguments, &found, out, err),
+        Command::Backup(arguments) => backup::run(arguments, &found, out, err),
+        Command::Export(arguments) => export::run(arguments, found.ledger.as_ref(), out, err),
+        Command::Stuck(arguments) => stuck::run(arguments, found.ledger.as_ref(), out, err),
         Command::Settle(arguments) => settle::run(arguments, out, err),
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Outcome, Place, failed};
 use crate::domain::Time;
-use crate::ports::inspection::StuckRecord;
+use crate::ports::inspection::{LedgerInspection, StuckRecord};
 
 /// Most records that are listed: more than anybody settles in a day.
 const ROWS_MAX: u32 = 10_000;
@@ -24,6 +24,7 @@ corrected at the CSP, or with a refund.
 Examples:
   onbill ledger stuck --data-dir /var/lib/onbill
   onbill ledger stuck --data-dir /var/lib/onbill --json
+  onbill ledger stuck --config gateway.toml
 
 Exit codes: 0 listed (also where there are none), 1 the ledger cannot be read,
 2 wrong arguments.")]
@@ -90,8 +91,13 @@ fn age_s(accepted_at: Time, now: Time) -> i64 {
 ///
 /// # Errors
 /// An output that cannot be written to.
-pub fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Outcome> {
-    let stuck = match arguments.place.open().stuck(ROWS_MAX) {
+pub(super) fn run(
+    arguments: &Arguments,
+    ledger: &dyn LedgerInspection,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<Outcome> {
+    let stuck = match ledger.stuck(ROWS_MAX) {
         Ok(stuck) => stuck,
         Err(error) => return failed(error, err),
     };

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Outcome, Place, chain, failed};
+use super::{Found, Outcome, Place, chain, failed};
 use crate::ports::inspection::{Finding, InspectionError, LedgerInspection, Progress, Verified};
 use crate::ports::secrets::Secrets;
 
@@ -23,7 +23,8 @@ its reference: the one that the permanent key gives its key (where the key is at
 and nobody else's.
 
 Each finding names the record by partner, kind and id; addresses are not printed. Memory
-stays bounded: sums of refunds go to a temporary file of SQLite.
+stays bounded: sums of refunds go to a temporary file of SQLite, or a temporary table of
+PostgreSQL, whose pages and indexes are pg_amcheck's matter.
 
 With --json each line is one object: findings ({\"finding\": …}), then {\"summary\": …}.
 
@@ -31,6 +32,7 @@ Examples:
   onbill ledger verify --data-dir /var/lib/onbill
   onbill ledger verify --file backup.sqlite --key-file /var/lib/onbill/master.key
   onbill ledger verify --data-dir ./data --json | tail -1
+  onbill ledger verify --config gateway.toml
 
 Exit codes: 0 all is well, 1 something was found or could not be read, 2 wrong arguments."
 )]
@@ -73,16 +75,20 @@ enum Line<'a> {
 ///
 /// # Errors
 /// An output that cannot be written to.
-pub fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Outcome> {
-    let key = match arguments.place.key(arguments.key_file.as_deref()) {
+pub(super) fn run(
+    arguments: &Arguments,
+    found: &Found,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<Outcome> {
+    let key = match found.key(arguments.key_file.as_deref()) {
         Ok(key) => key,
         Err(error) => {
             writeln!(err, "onbill: {}", chain(&error))?;
             return Ok(Outcome::Failed);
         }
     };
-    let ledger = arguments.place.open();
-    match verify(ledger.as_ref(), key.as_deref(), arguments.json, out, err) {
+    match verify(found.ledger.as_ref(), key.as_deref(), arguments.json, out, err) {
         Ok(verified) => {
             if arguments.json {
                 summary_json(&verified, out)?;

@@ -1,10 +1,13 @@
 //! Whether the settings of the gateway fit one another.
 //!
 //! Invariant: a set of bounds that cannot hold together stops the start; it is never merely warned of. Each value is
-//! within its own bounds already (`schema.rs`). CSPs and partners are judged in `directory.rs`.
+//! within its own bounds already (`schema.rs`). CSPs and partners are judged in `directory.rs`, Redis in `redis.rs` and
+//! PostgreSQL in `postgres.rs`.
 
 use std::net::SocketAddr;
 
+use super::postgres::{self, LedgerStore};
+use super::redis;
 use super::shape::Report;
 use super::tables::Tables;
 
@@ -19,6 +22,8 @@ pub fn check(tables: &Tables, report: &mut Report) {
     sends(tables, report);
     data_dir(tables, report);
     log_filter(tables, report);
+    redis::check(tables, report);
+    postgres::check(tables, report);
 }
 
 fn deadlines(tables: &Tables, report: &mut Report) {
@@ -84,7 +89,8 @@ fn sends(tables: &Tables, report: &mut Report) {
 }
 
 fn data_dir(tables: &Tables, report: &mut Report) {
-    if tables.server.data_dir.is_none() && !tables.sandbox.enabled {
+    let is_elsewhere = tables.ledger.store == LedgerStore::Postgres;
+    if tables.server.data_dir.is_none() && !tables.sandbox.enabled && !is_elsewhere {
         let text = "must be set unless sandbox.enabled is true: the ledger must outlive the gateway";
         report.at(&["server", "data_dir"], text);
     }

@@ -11,6 +11,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::postgres::{Ledger, Postgres};
+use super::redis::{Ephemeral, Redis};
+
 /// The whole configuration as written.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -27,6 +30,16 @@ pub struct Tables {
     pub reconcile: Reconcile,
     /// `[keys]`
     pub keys: Keys,
+    /// `[webhooks]`
+    pub webhooks: Webhooks,
+    /// `[ephemeral]`
+    pub ephemeral: Ephemeral,
+    /// `[redis]`
+    pub redis: Redis,
+    /// `[ledger]`
+    pub ledger: Ledger,
+    /// `[postgres]`
+    pub postgres: Postgres,
     /// `[sandbox]`
     pub sandbox: Sandbox,
     /// `[csp.<id>]`
@@ -173,6 +186,14 @@ impl Default for Reconcile {
 pub struct Keys {
     /// File of the permanent key from which references, account ids and PIN digests are made. `None`: in `data_dir`.
     pub master_key_file: Option<PathBuf>,
+}
+
+/// How events are carried to partners, whoever they are.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Webhooks {
+    /// File of certificates that are trusted beside the public authorities'.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// The built-in sandbox.

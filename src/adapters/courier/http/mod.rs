@@ -52,12 +52,16 @@ pub struct HttpCourier {
 }
 
 impl HttpCourier {
-    /// A courier that trusts the public authorities. `clock` tells the real time.
+    /// A courier that trusts these authorities. `clock` tells the real time.
     ///
     /// # Errors
     /// The TLS library refuses its own defaults.
-    pub fn new(clock: Arc<dyn Clock>) -> Result<Self, rustls::Error> {
-        Ok(Self { public: client(Addresses::Public)?, any: client(Addresses::Any)?, clock })
+    pub fn new(clock: Arc<dyn Clock>, authorities: RootCertStore) -> Result<Self, rustls::Error> {
+        Ok(Self {
+            public: client(Addresses::Public, authorities.clone())?,
+            any: client(Addresses::Any, authorities)?,
+            clock,
+        })
     }
 
     async fn exchange(&self, letter: &Letter<'_>) -> Result<Response<Incoming>, Cause> {
@@ -78,12 +82,11 @@ impl HttpCourier {
     }
 }
 
-fn client(addresses: Addresses) -> Result<HttpClient, rustls::Error> {
+fn client(addresses: Addresses, authorities: RootCertStore) -> Result<HttpClient, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
+        .with_root_certificates(authorities)
         .with_no_client_auth();
     let connector = HttpsConnectorBuilder::new()
         .with_tls_config(tls)

@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, Row, params};
 
+use super::super::shown;
 use super::rows::{self, Fields};
 use super::{backup, connect, schema, verify};
 use crate::domain::Time;
 use crate::domain::ids::PartnerId;
-use crate::domain::transaction::Transaction;
 use crate::ports::inspection::{
-    ExportQuery, Exported, InspectionError, LedgerInspection, Named, Progress, StuckRecord, Verified,
+    ExportQuery, Exported, InspectionError, LedgerInspection, Progress, StuckRecord, Verified,
 };
 use crate::ports::secrets::Secrets;
 
@@ -103,7 +103,7 @@ impl LedgerInspection for LedgerFile {
                 .query_map([rows_max], |row| {
                     let mut fields = Fields::of(row);
                     let sequence = fields.number()?;
-                    Ok(stuck(sequence, &rows::transaction(&mut fields)?))
+                    Ok(shown::stuck(sequence, &rows::transaction(&mut fields)?))
                 })?
                 .collect()
         };
@@ -140,24 +140,4 @@ fn exported(row: &Row<'_>) -> rusqlite::Result<Exported> {
     let settled_at = fields.time_or_null()?;
     let settled_by = fields.words_or_null(ToOwned::to_owned)?;
     Ok(Exported { transaction: rows::transaction(&mut fields)?, settled_at, settled_by })
-}
-
-fn stuck(sequence: i64, record: &Transaction) -> StuckRecord {
-    StuckRecord {
-        record: Named {
-            sequence,
-            partner: record.key.partner.to_string(),
-            kind: record.key.kind.word().to_owned(),
-            ext_transaction_id: record.key.ext_transaction_id.as_str().to_owned(),
-        },
-        reference: record.reference,
-        csp: record.account.csp.to_string(),
-        state: rows::state_word(record.state),
-        amount: record.signed_money().to_string(),
-        currency: record.money.currency,
-        accepted_at: record.accepted_at,
-        inquiries: record.inquiries,
-        why: record.stuck.as_deref().unwrap_or_default().to_owned(),
-        note: record.private_note.as_deref().map(ToOwned::to_owned),
-    }
 }

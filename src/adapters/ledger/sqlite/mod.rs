@@ -3,7 +3,7 @@
 //! Invariant: what was answered is durable (write-ahead log, synchronous=FULL), uniqueness is a constraint of the file,
 //! and one process at a time has the data directory. One thread writes and commits in groups; a few read. Reading
 //! order: `schema`, `statements`, `batch`, `writer`, `readers`. What people ask of the file, a gateway running or
-//! not, is in `inspect`, `verify` and `soundness`.
+//! not, is in `inspect` and `verify`.
 
 mod batch;
 mod error;
@@ -16,7 +16,6 @@ mod schema;
 mod backup;
 mod inspect;
 mod verify;
-mod soundness;
 mod statements;
 mod writer;
 
@@ -120,6 +119,15 @@ impl Ledger for SqliteLedger {
     async fn recall(&self, key: &TransactionKey) -> Result<Option<Transaction>, LedgerUnavailable> {
         let key = key.clone();
         self.readers.records.read(move |connection| statements::recall(connection, &key)).await
+    }
+
+    async fn recall_all(&self, keys: &[TransactionKey]) -> Result<Vec<Transaction>, LedgerUnavailable> {
+        let keys = keys.to_vec();
+        let recall = move |connection: &Connection| {
+            let found: Result<Vec<_>, _> = keys.iter().map(|key| statements::recall(connection, key)).collect();
+            Ok(found?.into_iter().flatten().collect())
+        };
+        self.readers.lists.read(recall).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, LedgerUnavailable> {

@@ -1,17 +1,17 @@
 //! Rows of the ledger's file, as values of the domain and back.
 //!
 //! Invariant: every value survives being written and read, texts with NUL characters included; a row that is none of
-//! ours is an error and never a guess. The words of states and the like are spelt here only. SQL is not here.
+//! ours is an error and never a guess. SQL is not here.
 
 use std::sync::Arc;
 
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Error, Row};
 
+use super::super::words;
 use crate::domain::Time;
 use crate::domain::account::{AccountKey, SealedAccountId};
 use crate::domain::address::{Address, EMAIL, Email, MSISDN, Msisdn};
-use crate::domain::event::Delivery;
 use crate::domain::ids::{
     AccountRef, ChargeCode, CspId, ExtTransactionId, InstanceId, PartnerId, ProductId, Reference,
 };
@@ -23,31 +23,6 @@ pub(super) const TRANSACTION: &str = "partner, kind, ext_id, reference, state, v
      sent_address_type, sent_address, sent_account_id, sent_product, sent_amount, sent_currency, sent_description, \
      sent_reference_id, csp, account_ref, charge_code, amount_minor, currency, accepted_at_us, failure, private_note, \
      refunds_held_minor, refunds_done_minor, lease_owner, lease_until_us, due_at_us, sent_before_us, inquiries, stuck";
-
-/// The word of a state.
-pub(super) const fn state_word(state: State) -> &'static str {
-    match state {
-        State::Pending => "pending",
-        State::Success => "success",
-        State::Failure => "failure",
-        State::Unknown => "unknown",
-        State::Released => "released",
-    }
-}
-
-fn state(word: &str) -> Option<State> {
-    [State::Pending, State::Success, State::Failure, State::Unknown, State::Released]
-        .into_iter()
-        .find(|state| state_word(*state) == word)
-}
-
-/// The word of a new event's delivery.
-pub(super) const fn delivery_word(delivery: Delivery) -> &'static str {
-    match delivery {
-        Delivery::Due => "due",
-        Delivery::Skipped => "skipped",
-    }
-}
 
 /// A column holds what no release of ours has written.
 #[derive(Debug, thiserror::Error)]
@@ -119,7 +94,7 @@ impl<'row, 'statement> Fields<'row, 'statement> {
 
     /// A state's word.
     pub(super) fn state(&mut self) -> Result<State, Error> {
-        self.text(state)
+        self.text(words::state)
     }
 
     /// A reference.

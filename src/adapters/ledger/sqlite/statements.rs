@@ -9,6 +9,7 @@ use std::cmp::min;
 use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
 
 use super::super::judge::Stored;
+use super::super::words;
 use super::rows::{self, Fields};
 use crate::domain::Time;
 use crate::domain::account::SealedAccountId;
@@ -56,7 +57,7 @@ pub(super) fn insert(connection: &Connection, record: &Transaction, version: u32
             record.key.kind.word(),
             record.key.ext_transaction_id.as_str(),
             record.reference.as_bytes(),
-            rows::state_word(record.state),
+            words::state_word(record.state),
             version,
             record.lease.as_ref().map(|lease| lease.owner.as_str()),
             record.lease.as_ref().map(|lease| lease.until.as_microsecond()),
@@ -118,7 +119,7 @@ pub(super) fn advance(
         )?
         .execute(params![
             sequence,
-            rows::state_word(record.state),
+            words::state_word(record.state),
             version,
             record.lease.as_ref().map(|lease| lease.owner.as_str()),
             record.lease.as_ref().map(|lease| lease.until.as_microsecond()),
@@ -194,7 +195,7 @@ pub(super) fn tell(connection: &Connection, sequence: i64, event: &Event) -> rus
             sequence,
             event.partner().as_str(),
             event.at.as_microsecond(),
-            rows::delivery_word(event.delivery),
+            words::delivery_word(event.delivery),
         ])
         .map(drop)
 }

@@ -2,17 +2,18 @@
 //!
 //! Invariant: one snapshot is read from end to end, whatever is committed meanwhile, and memory stays bounded: sums of
 //! refunds are kept in a temporary table that SQLite spills to disk. Damage ends nothing: what can still be read is
-//! still checked. The rules of a single record are in `soundness`.
+//! still checked. The rules of a single record are in `soundness`, for every store.
 
 use std::io;
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::super::shown::named;
+use super::super::soundness::{self, Charged, Facts, Line, Shares, Told};
 use super::inspect::unreadable;
 use super::rows::{self, Fields};
 use super::schema;
-use super::soundness::{self, Charged, Facts, Line, Shares, Told};
 use crate::domain::transaction::{Kind, Transaction};
 use crate::ports::inspection::{Finding, InspectionError, Named, Progress, Verified};
 use crate::ports::secrets::Secrets;
@@ -278,15 +279,6 @@ impl Verification<'_> {
 
 fn count(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
-}
-
-fn named(sequence: i64, record: &Transaction) -> Named {
-    Named {
-        sequence,
-        partner: record.key.partner.to_string(),
-        kind: record.key.kind.word().to_owned(),
-        ext_transaction_id: record.key.ext_transaction_id.as_str().to_owned(),
-    }
 }
 
 /// The key of a row that is no record, as far as it can be read.

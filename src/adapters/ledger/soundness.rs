@@ -1,12 +1,12 @@
 //! The rules that one record and all that belongs to it must keep, as plain functions over what was read.
 //!
 //! Invariant: each rule is checked for itself, so that one damage does not hide another; what is said of a record names
-//! no address, account or free text of a partner. What concerns the file as a whole is in `verify`.
+//! no address, account or free text of a partner. What concerns the store as a whole is in each store's `verify`.
 
 use crate::domain::ids::Reference;
 use crate::domain::transaction::{COMPARED_VERSION, Kind, MESSAGE_LENGTH_MAX, State, Transaction};
 
-use super::rows::state_word;
+use super::words::state_word;
 
 /// Most characters of a private note or of the reason why a record is stuck.
 const NOTE_LENGTH_MAX: usize = 256;

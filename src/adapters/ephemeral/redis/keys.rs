@@ -1,0 +1,89 @@
+//! The table of all keys in Redis: what each is called, what it holds, and how long.
+//!
+//! | key after the prefix | holds | written by |
+//! |---|---|---|
+//! | `1:pin:{number}` | PINs of all partners for a number, as digests, and the sends that count; MessagePack | `issue.lua`, `redeem.lua` |
+//! | `1:proof:{number}` | hash: partner → when its PIN was last right, in milliseconds | `redeem.lua` |
+//! | `1:flight:{key}` | the ticket of who works on a transaction | `SET NX`, `end.lua` |
+//! | `1:rate:{partner}` | thousandths of a call that are left, and the moment in milliseconds | `lease.lua` |
+//!
+//! Invariant: what stands in braces, by which a Cluster finds the slot, is a keyed digest, and so are partners inside a
+//! value: nobody reads a number, an id or a PIN here without the permanent key. All keys of one call have the same
+//! braces. Each is set with an expiry that only collects garbage: what counts is judged by the `now` of the call. The `1`
+//! is the version of the table: a release that keeps something else under a name counts it up, so that old and new
+//! gateways side by side do not misread one another.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::domain::address::Msisdn;
+use crate::domain::ids::PartnerId;
+use crate::domain::transaction::TransactionKey;
+use crate::ports::secrets::Secrets;
+
+/// The version of the table.
+const VERSION: &str = "1";
+/// How much longer than it matters a thing is kept, so that clocks of two gateways may differ.
+pub(super) const GRACE: Duration = Duration::from_mins(5);
+
+/// Bytes of a partner's digest inside a value. Partners are configured, and few.
+const OWNER_LENGTH: usize = 8;
+
+/// Makes the names of keys.
+pub(super) struct Keys {
+    prefix: String,
+    secrets: Arc<dyn Secrets>,
+}
+
+/// The digest of a transaction's key.
+pub(super) type FlightId = [u8; 16];
+
+impl Keys {
+    pub(super) fn new(prefix: &str, secrets: Arc<dyn Secrets>) -> Self {
+        Self { prefix: format!("{prefix}:{VERSION}"), secrets }
+    }
+
+    /// PINs and sends of a number.
+    pub(super) fn pins(&self, number: &Msisdn) -> String {
+        self.named("pin", self.digest("number", &[number.expose()]))
+    }
+
+    /// Proofs of a number.
+    pub(super) fn proofs(&self, number: &Msisdn) -> String {
+        self.named("proof", self.digest("number", &[number.expose()]))
+    }
+
+    /// Who works on a transaction, by the digest of its key.
+    pub(super) fn flight(&self, id: FlightId) -> String {
+        self.named("flight", id)
+    }
+
+    /// The digest of a transaction's key.
+    pub(super) fn flight_id(&self, key: &TransactionKey) -> FlightId {
+        self.digest("flight", &[key.partner.as_str(), key.kind.word(), key.ext_transaction_id.as_str()])
+    }
+
+    /// What is left of a partner's rate.
+    pub(super) fn rate(&self, partner: &PartnerId) -> String {
+        self.named("rate", self.digest("partner", &[partner.as_str()]))
+    }
+
+    /// A partner inside a value.
+    pub(super) fn owner(&self, partner: &PartnerId) -> [u8; OWNER_LENGTH] {
+        let digest = self.digest("partner", &[partner.as_str()]);
+        *digest.first_chunk().expect("8 of 16 bytes")
+    }
+
+    fn digest(&self, what: &str, parts: &[&str]) -> [u8; 16] {
+        let mut all = vec!["redis", what];
+        all.extend_from_slice(parts);
+        self.secrets.name_digest(&all)
+    }
+
+    fn named(&self, what: &str, digest: [u8; 16]) -> String {
+        format!("{}:{what}:{{{}}}", self.prefix, URL_SAFE_NO_PAD.encode(digest))
+    }
+}

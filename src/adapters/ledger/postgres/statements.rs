@@ -1,0 +1,436 @@
+//! Every statement by which units of work are written, and the arrays that go with each.
+//!
+//! Invariant: values are always bound, never pasted in; each statement writes one row for each element of its arrays,
+//! and no row twice; each names exactly the columns that its change may touch. What is written is decided in `plan`.
+
+use std::borrow::Cow;
+
+use tokio_postgres::types::ToSql;
+
+use super::super::judge::Change;
+use super::super::words::{delivery_word, state_word};
+use super::plan::Plan;
+use super::rows::stored;
+use crate::domain::Time;
+use crate::domain::account::SealedAccountId;
+use crate::domain::address::Address;
+use crate::domain::transaction::{BookAccount, COMPARED_VERSION, Transaction, UnitOfWork};
+
+/// Whatever the server's default is.
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
+/// Writers look rows up by their keys and in no other way. Without this a plan that was made while the table was small
+/// would be kept when it has grown.
+pub(super) const BY_KEY_ONLY: &str =
+    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
+
+/// Rows of keys, locked in the order of the keys.
+pub(super) const LOCK: &str = "\
+SELECT t.seq, t.partner, t.kind, t.ext_id, t.state, t.version, t.reference, t.amount_minor, t.refunds_held_minor, \
+ t.refunds_done_minor \
+FROM unnest($1::text[], $2::text[], $3::text[]) AS k (partner, kind, ext_id) \
+JOIN transactions AS t ON t.partner = k.partner AND t.kind = k.kind AND t.ext_id = k.ext_id \
+ORDER BY t.partner, t.kind, t.ext_id FOR UPDATE OF t";
+
+/// New records, those left out whose key is taken; the tally counts what was written.
+pub(super) const INSERT: &str = "\
+WITH fresh AS (INSERT INTO transactions (partner, kind, ext_id, reference, state, version, lease_owner, \
+  lease_until_us, due_at_us, sent_before_us, inquiries, failure, private_note, stuck, accepted_at_us, csp, account_ref, \
+  charge_code, amount_minor, currency, compared_version, sent_address_type, sent_address, sent_account_id, \
+  sent_product, sent_amount, sent_currency, sent_description, sent_reference_id) \
+ SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::bigint[], $7::text[], \
+  $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[], $13::text[], $14::text[], $15::bigint[], \
+  $16::text[], $17::text[], $18::text[], $19::bigint[], $20::text[], $21::integer[], $22::text[], $23::text[], \
+  $24::text[], $25::text[], $26::text[], $27::text[], $28::text[], $29::text[]) \
+ ON CONFLICT (partner, kind, ext_id) DO NOTHING RETURNING partner, kind, ext_id), \
+counted AS (INSERT INTO tallies (slot, records) SELECT $30::integer, count(*) FROM fresh \
+ ON CONFLICT (slot) DO UPDATE SET records = tallies.records + excluded.records) \
+SELECT partner, kind, ext_id FROM fresh";
+
+/// What refunds hold of their charges, one row for each charge.
+pub(super) const SHARES: &str = "\
+UPDATE transactions AS t SET refunds_held_minor = n.held, refunds_done_minor = n.done \
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n (seq, held, done) WHERE t.seq = n.seq";
+
+/// What released records are taken up with: what their new intent has decided anew, and nothing of the request.
+pub(super) const TAKE_UP: &str = "\
+UPDATE transactions AS t SET accepted_at_us = n.accepted_at_us, csp = n.csp, account_ref = n.account_ref, \
+ charge_code = n.charge_code, amount_minor = n.amount_minor, currency = n.currency \
+FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[]) \
+ AS n (seq, accepted_at_us, csp, account_ref, charge_code, amount_minor, currency) WHERE t.seq = n.seq";
+
+/// Where records have moved to. What refunds hold of them is not touched.
+pub(super) const ADVANCE: &str = "\
+UPDATE transactions AS t SET state = n.state, version = n.version, lease_owner = n.lease_owner, \
+ lease_until_us = n.lease_until_us, due_at_us = n.due_at_us, sent_before_us = n.sent_before_us, \
+ inquiries = n.inquiries, failure = n.failure, private_note = n.private_note, stuck = n.stuck \
+FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], \
+  $8::bigint[], $9::text[], $10::text[], $11::text[]) \
+ AS n (seq, state, version, lease_owner, lease_until_us, due_at_us, sent_before_us, inquiries, failure, \
+  private_note, stuck) WHERE t.seq = n.seq";
+
+/// Notes on final records.
+pub(super) const NOTE: &str = "\
+UPDATE transactions AS t SET version = n.version, private_note = n.private_note, stuck = n.stuck \
+FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[]) AS n (seq, version, private_note, stuck) \
+WHERE t.seq = n.seq";
+
+/// The double entry.
+pub(super) const POST: &str = "\
+INSERT INTO postings (transaction_seq, line, book, owner, account_ref, minor, currency) \
+SELECT * FROM unnest($1::bigint[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[])";
+
+/// Events, into the outbox.
+pub(super) const TELL: &str = "\
+INSERT INTO outbox (event_id, transaction_seq, partner, at_us, delivery, next_attempt_at_us) \
+SELECT n.event_id, n.seq, n.partner, n.at_us, n.delivery, CASE n.delivery WHEN 'due' THEN n.at_us END \
+FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::text[]) \
+ AS n (event_id, seq, partner, at_us, delivery)";
+
+/// What people have decided.
+pub(super) const DECIDE: &str = "\
+INSERT INTO decisions (transaction_seq, decided_at_us, decided_as, decided_by, evidence) \
+SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[])";
+
+/// Changes nothing, durably.
+pub(super) const PROBE: &str = "\
+INSERT INTO tallies (slot, records) VALUES ($1, 0) ON CONFLICT (slot) DO UPDATE SET records = tallies.records";
+
+/// What goes with a statement, in the order of its parameters.
+type Values<'a> = Vec<&'a (dyn ToSql + Sync)>;
+type Text<'a> = Cow<'a, str>;
+
+/// Defines arrays of one length, one for each parameter of a statement, in its order.
+macro_rules! arrays {
+    ($(#[$doc:meta])* $name:ident { $first:ident: $first_type:ty, $($column:ident: $column_type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Default)]
+        pub(super) struct $name<'a> {
+            $first: Vec<$first_type>,
+            $($column: Vec<$column_type>,)*
+            texts: std::marker::PhantomData<&'a str>,
+        }
+
+        impl<'a> $name<'a> {
+            /// How many rows are written.
+            pub(super) fn rows(&self) -> usize {
+                self.$first.len()
+            }
+
+            /// The arrays.
+            pub(super) fn values(&self) -> Values<'_> {
+                vec![&self.$first, $(&self.$column,)*]
+            }
+
+            fn push(&mut self, $first: $first_type, $($column: $column_type,)*) {
+                self.$first.push($first);
+                $(self.$column.push($column);)*
+            }
+        }
+    };
+}
+
+arrays! {
+    /// Of [`SHARES`].
+    Shares { seq: i64, held: i64, done: i64, }
+}
+arrays! {
+    /// Of [`TAKE_UP`].
+    TakeUps {
+        seq: i64, accepted_at_us: i64, csp: Text<'a>, account_ref: Text<'a>, charge_code: Text<'a>, amount_minor: i64,
+        currency: &'a str,
+    }
+}
+arrays! {
+    /// Of [`NOTE`].
+    Notes { seq: i64, version: i64, private_note: Option<Text<'a>>, stuck: Option<Text<'a>>, }
+}
+arrays! {
+    /// Of [`POST`].
+    Postings {
+        seq: i64, line: i32, book: &'static str, owner: Text<'a>, account_ref: Option<Text<'a>>, minor: i64,
+        currency: &'a str,
+    }
+}
+arrays! {
+    /// Of [`TELL`].
+    Events { event_id: Text<'a>, seq: i64, partner: Text<'a>, at_us: i64, delivery: &'static str, }
+}
+arrays! {
+    /// Of [`DECIDE`].
+    Decisions { seq: i64, at_us: i64, decided_as: &'static str, by: Text<'a>, evidence: Text<'a>, }
+}
+
+fn text_or_null(text: Option<&str>) -> Option<Text<'_>> {
+    text.map(stored)
+}
+
+impl<'a> Shares<'a> {
+    pub(super) fn of(plan: &'a Plan) -> Self {
+        let mut shares = Self::default();
+        for row in plan.shares() {
+            shares.push(row.sequence, row.held_minor, row.done_minor);
+        }
+        shares
+    }
+}
+
+impl<'a> TakeUps<'a> {
+    pub(super) fn of(units: &'a [&'a UnitOfWork], plan: &'a Plan) -> Self {
+        let mut take_ups = Self::default();
+        for (_, unit, _, _, seq) in plan.writes(units).filter(|(_, _, change, ..)| *change == Change::TakeUp) {
+            let record = &unit.transaction;
+            take_ups.push(
+                seq,
+                record.accepted_at.as_microsecond(),
+                stored(record.account.csp.as_str()),
+                stored(record.account.reference.as_str()),
+                stored(record.charge_code.as_str()),
+                record.money.minor,
+                record.money.currency.code(),
+            );
+        }
+        take_ups
+    }
+}
+
+impl<'a> Notes<'a> {
+    pub(super) fn of(units: &'a [&'a UnitOfWork], plan: &'a Plan) -> Self {
+        let mut notes = Self::default();
+        for (_, unit, _, version, seq) in plan.writes(units).filter(|(_, _, change, ..)| *change == Change::Note) {
+            let record = &unit.transaction;
+            let (note, stuck) = (record.private_note.as_deref(), record.stuck.as_deref());
+            notes.push(seq, i64::from(version), text_or_null(note), text_or_null(stuck));
+        }
+        notes
+    }
+}
+
+impl<'a> Postings<'a> {
+    pub(super) fn of(units: &'a [&'a UnitOfWork], plan: &'a Plan) -> Self {
+        let mut postings = Self::default();
+        for (_, unit, _, _, seq) in plan.writes(units) {
+            for (line, posting) in (1..).zip(&unit.postings) {
+                let (book, owner, account_ref) = match &posting.account {
+                    BookAccount::Subscriber(csp, reference) => ("subscriber", csp.as_str(), Some(reference.as_str())),
+                    BookAccount::Partner(partner) => ("partner", partner.as_str(), None),
+                };
+                let money = &posting.money;
+                postings.push(
+                    seq,
+                    line,
+                    book,
+                    stored(owner),
+                    text_or_null(account_ref),
+                    money.minor,
+                    money.currency.code(),
+                );
+            }
+        }
+        postings
+    }
+}
+
+impl<'a> Events<'a> {
+    pub(super) fn of(units: &'a [&'a UnitOfWork], plan: &'a Plan) -> Self {
+        let mut events = Self::default();
+        for (_, unit, _, _, seq) in plan.writes(units) {
+            if let Some(event) = &unit.event {
+                let partner = stored(event.partner().as_str());
+                let at_us = event.at.as_microsecond();
+                events.push(stored(event.id.as_str()), seq, partner, at_us, delivery_word(event.delivery));
+            }
+        }
+        events
+    }
+}
+
+impl<'a> Decisions<'a> {
+    pub(super) fn of(units: &'a [&'a UnitOfWork], plan: &'a Plan) -> Self {
+        let mut decisions = Self::default();
+        for (_, unit, _, _, seq) in plan.writes(units) {
+            if let Some(decision) = &unit.decision {
+                let at_us = decision.at.as_microsecond();
+                let (by, evidence) = (stored(&decision.by), stored(&decision.evidence));
+                decisions.push(seq, at_us, decision.verdict.word(), by, evidence);
+            }
+        }
+        decisions
+    }
+}
+
+/// Where records stand: the part of a row that both a new record and a change of it write.
+#[derive(Default)]
+struct Standing<'a> {
+    state: Vec<&'static str>,
+    version: Vec<i64>,
+    lease_owner: Vec<Option<Text<'a>>>,
+    lease_until_us: Vec<Option<i64>>,
+    due_at_us: Vec<Option<i64>>,
+    sent_before_us: Vec<i64>,
+    inquiries: Vec<i64>,
+    failure: Vec<Option<Text<'a>>>,
+    private_note: Vec<Option<Text<'a>>>,
+    stuck: Vec<Option<Text<'a>>>,
+}
+
+impl<'a> Standing<'a> {
+    fn push(&mut self, record: &'a Transaction, version: u32) {
+        self.state.push(state_word(record.state));
+        self.version.push(i64::from(version));
+        self.lease_owner.push(text_or_null(record.lease.as_ref().map(|lease| lease.owner.as_str())));
+        self.lease_until_us.push(record.lease.as_ref().map(|lease| lease.until.as_microsecond()));
+        self.due_at_us.push(record.due_at.map(Time::as_microsecond));
+        self.sent_before_us.push(record.sent_before.as_microsecond());
+        self.inquiries.push(i64::from(record.inquiries));
+        self.failure.push(text_or_null(record.failure.as_deref()));
+        self.private_note.push(text_or_null(record.private_note.as_deref()));
+        self.stuck.push(text_or_null(record.stuck.as_deref()));
+    }
+
+    fn values(&self) -> [&(dyn ToSql + Sync); 10] {
+        [
+            &self.state,
+            &self.version,
+            &self.lease_owner,
+            &self.lease_until_us,
+            &self.due_at_us,
+            &self.sent_before_us,
+            &self.inquiries,
+            &self.failure,
+            &self.private_note,
+            &self.stuck,
+        ]
+    }
+}
+
+/// Of [`ADVANCE`].
+#[derive(Default)]
+pub(super) struct Advances<'a> {
+    seq: Vec<i64>,
+    standing: Standing<'a>,
+}
+
+impl<'a> Advances<'a> {
+    pub(super) fn of(units: &'a [&'a UnitOfWork], plan: &Plan) -> Self {
+        let mut advances = Self::default();
+        for (unit, fate) in units.iter().zip(&plan.fates) {
+            let super::plan::Fate::Write { change: Change::Move | Change::TakeUp, version } = fate else { continue };
+            advances.seq.push(plan.sequence(&unit.transaction.key));
+            advances.standing.push(&unit.transaction, *version);
+        }
+        advances
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.seq.len()
+    }
+
+    pub(super) fn values(&self) -> Values<'_> {
+        let mut values: Values<'_> = vec![&self.seq];
+        values.extend(self.standing.values());
+        values
+    }
+}
+
+/// Of [`INSERT`].
+#[derive(Default)]
+pub(super) struct Inserts<'a> {
+    /// Where the units are in their batch, in the order of their keys.
+    pub(super) places: Vec<usize>,
+    slot: i32,
+    partner: Vec<Text<'a>>,
+    kind: Vec<&'static str>,
+    ext_id: Vec<&'a str>,
+    reference: Vec<&'a [u8]>,
+    standing: Standing<'a>,
+    accepted_at_us: Vec<i64>,
+    csp: Vec<Text<'a>>,
+    account_ref: Vec<Text<'a>>,
+    charge_code: Vec<Text<'a>>,
+    amount_minor: Vec<i64>,
+    currency: Vec<&'a str>,
+    compared_version: Vec<i32>,
+    sent: Sent<'a>,
+}
+
+/// What was sent, as it is compared.
+#[derive(Default)]
+struct Sent<'a> {
+    address_type: Vec<Option<&'static str>>,
+    address: Vec<Option<Text<'a>>>,
+    account_id: Vec<Option<Text<'a>>>,
+    product: Vec<Text<'a>>,
+    amount: Vec<String>,
+    currency: Vec<Text<'a>>,
+    description: Vec<Text<'a>>,
+    reference_id: Vec<Option<&'a str>>,
+}
+
+impl<'a> Inserts<'a> {
+    pub(super) fn of(units: &'a [&'a UnitOfWork], plan: &Plan, slot: i32) -> Self {
+        let mut inserts = Self { slot, ..Self::default() };
+        let mut new: Vec<(usize, &'a UnitOfWork, u32)> = Vec::new();
+        for (place, (unit, fate)) in units.iter().zip(&plan.fates).enumerate() {
+            if let super::plan::Fate::Write { change: Change::Insert, version } = fate {
+                new.push((place, unit, *version));
+            }
+        }
+        new.sort_by(|(_, one, _), (_, other, _)| one.transaction.key.cmp(&other.transaction.key));
+        for (place, unit, version) in new {
+            inserts.places.push(place);
+            inserts.push(&unit.transaction, version);
+        }
+        inserts
+    }
+
+    fn push(&mut self, record: &'a Transaction, version: u32) {
+        self.partner.push(stored(record.key.partner.as_str()));
+        self.kind.push(record.key.kind.word());
+        self.ext_id.push(record.key.ext_transaction_id.as_str());
+        self.reference.push(record.reference.as_bytes());
+        self.standing.push(record, version);
+        self.accepted_at_us.push(record.accepted_at.as_microsecond());
+        self.csp.push(stored(record.account.csp.as_str()));
+        self.account_ref.push(stored(record.account.reference.as_str()));
+        self.charge_code.push(stored(record.charge_code.as_str()));
+        self.amount_minor.push(record.money.minor);
+        self.currency.push(record.money.currency.code());
+        self.compared_version.push(i32::from(COMPARED_VERSION));
+        let (sent, compared) = (&mut self.sent, &record.compared);
+        sent.address_type.push(compared.address.as_ref().map(Address::type_word));
+        sent.address.push(text_or_null(compared.address.as_ref().map(Address::expose)));
+        sent.account_id.push(text_or_null(compared.account_id.as_ref().map(SealedAccountId::as_str)));
+        sent.product.push(stored(compared.partner_product.as_str()));
+        sent.amount.push(compared.amount.to_string());
+        sent.currency.push(stored(&compared.currency));
+        sent.description.push(stored(&compared.description));
+        sent.reference_id.push(compared.reference_id.as_ref().map(|id| id.as_str()));
+    }
+
+    pub(super) fn values(&self) -> Values<'_> {
+        let mut values: Values<'_> = vec![&self.partner, &self.kind, &self.ext_id, &self.reference];
+        values.extend(self.standing.values());
+        values.extend::<[&(dyn ToSql + Sync); 7]>([
+            &self.accepted_at_us,
+            &self.csp,
+            &self.account_ref,
+            &self.charge_code,
+            &self.amount_minor,
+            &self.currency,
+            &self.compared_version,
+        ]);
+        values.extend::<[&(dyn ToSql + Sync); 8]>([
+            &self.sent.address_type,
+            &self.sent.address,
+            &self.sent.account_id,
+            &self.sent.product,
+            &self.sent.amount,
+            &self.sent.currency,
+            &self.sent.description,
+            &self.sent.reference_id,
+        ]);
+        values.push(&self.slot);
+        values
+    }
+}
