@@ -2,10 +2,10 @@
 //!
 //! Invariant: main → commands → runtime → faces → flows → ports → domain, and never back; adapters see ports and domain
 //! only, and never one another; ports and adapters meet in `runtime/wiring.rs` and below it alone; the environment is
-//! read in `runtime/config.rs` and below it alone; generated types stay in the faces and in the clients of `commands`,
-//! and those that CSPs serve in the gRPC adapter and the sandbox CSP; the certifier knows none of the gateway's own
-//! rules; the domain knows no library of the outer layers. The arrows are read from the text of the sources: `crate::`
-//! and `onbill::` paths, wherever they stand.
+//! read in `runtime/config.rs` and below it alone; generated types stay in the faces and in the clients of `commands`, and
+//! those that CSPs serve in the gRPC adapter and the sandbox CSP; the certifier knows none of the gateway's own rules; the
+//! domain knows no library of the outer layers. The arrows are read from the text of the sources: `crate::` and `onbill::`
+//! paths, wherever they stand.
 
 use std::collections::BTreeSet;
 

@@ -17,7 +17,7 @@ mod gateway;
 mod operator;
 mod crash;
 mod certify;
-mod csp_suite;
 mod servers;
+mod csp_suite;
 mod ports;
 mod simulation;

@@ -23,6 +23,7 @@ mod watch;
 mod life;
 mod ledger_commands;
 mod ledger_damage;
+mod postgres;
 pub mod endpoint;
 mod events;
 mod dead_letters;
