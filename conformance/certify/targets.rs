@@ -175,7 +175,7 @@ async fn the_outcome_as_json_has_the_keys_that_programs_read() {
     // What is taken away here needs another format number.
     for (pointer, wanted) in [
         ("", "format run totals results"),
-        ("/run", "run_id by target target_version certifier_version faces sandbox started_at elapsed_ms"),
+        ("/run", "subject run_id by target target_version certifier_version faces sandbox started_at elapsed_ms"),
         ("/totals", "passed failed not_checked with_unseen_effects"),
         (
             "/results/0",
