@@ -5,6 +5,7 @@
 
 mod ephemeral;
 pub mod ledger;
+mod sandbox;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -51,6 +52,7 @@ use crate::ports::secrets::Secrets;
 
 pub use self::ephemeral::EphemeralError;
 use self::ledger::LedgerError;
+use self::sandbox::SandboxPlace;
 
 /// The file of the permanent key, where the configuration names no other.
 pub const MASTER_KEY_FILE: &str = "master.key";
@@ -72,6 +74,9 @@ pub enum WiringError {
     /// The sandbox's clock.
     #[error("the sandbox's clock cannot be read or made")]
     Clock(#[from] ClockFileError),
+    /// The directory that sandboxes share.
+    #[error("sandbox.dir: {path} cannot be used", path = .0.display())]
+    SandboxDir(PathBuf, #[source] io::Error),
     /// A CSP.
     #[error("the CSP {0} cannot be opened")]
     Csp(CspId, #[source] BillError),
@@ -127,11 +132,8 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
     let ledger::Opened { ledger, outbox, oversight } = ledger::open(config, data_dir)?;
     let key_file: PathBuf = config.keys.master_key_file.clone().unwrap_or_else(|| data_dir.join(MASTER_KEY_FILE));
     let secrets: Arc<dyn Secrets> = Arc::new(SystemSecrets::open(&key_file)?);
-    let movable = if config.sandbox.enabled {
-        Some(Arc::new(MovableSystemClock::open(&data_dir.join(CLOCK_FILE))?))
-    } else {
-        None
-    };
+    let place = SandboxPlace::of(config, data_dir)?;
+    let movable = if config.sandbox.enabled { Some(Arc::new(place.clock()?)) } else { None };
     let clock: Arc<dyn Clock> = match &movable {
         Some(clock) => Arc::<MovableSystemClock>::clone(clock),
         None => Arc::new(SystemClock::new()),
@@ -139,8 +141,9 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
     let mut csps = Csps::default();
     for (id, adapter, guard) in &config.adapters {
         let profile = config.directory.csp(id).ok_or_else(|| WiringError::NoProfile(id.clone()))?;
-        csp(&mut csps, adapter, guard, profile, data_dir, &clock)?;
+        csp(&mut csps, adapter, guard, profile, &place, &clock)?;
     }
+    drop(place);
     let instance = InstanceId::new(secrets.fresh_correlation_id().as_str());
     let gateway = Arc::new(Gateway {
         directory: Arc::new(config.directory.clone()),
@@ -270,16 +273,15 @@ fn csp(
     adapter: &Speaks,
     guard: &GuardTable,
     profile: &CspProfile,
-    data_dir: &Path,
+    place: &SandboxPlace,
     clock: &Arc<dyn Clock>,
 ) -> Result<(), WiringError> {
     match adapter {
         Speaks::Sandbox => {
-            let file = data_dir.join(format!("csp-{}.sqlite", profile.id));
             let settings =
                 Settings { currency: profile.currency, time_zone: profile.time_zone.clone(), clock: Arc::clone(clock) };
             let scripted =
-                ScriptedCsp::open(&file, settings).map_err(|error| WiringError::Csp(profile.id.clone(), error))?;
+                place.csp(&profile.id, settings).map_err(|error| WiringError::Csp(profile.id.clone(), error))?;
             let scripted = Arc::new(scripted);
             csps.all.insert(profile.id.clone(), guarded(profile, Arc::<ScriptedCsp>::clone(&scripted), guard));
             csps.scripted.insert(profile.id.clone(), scripted);
