@@ -17,7 +17,7 @@ use super::{CLIENTS, Draw, check, chosen, configuration, events, kills_on};
 use crate::gateway::endpoint::Endpoint;
 use crate::gateway::process::{Running, Setup};
 use crate::gateways::between::Proxy;
-use crate::gateways::stores::Stores;
+use crate::gateways::stores::{HASTY_MS, Stores};
 use crate::operator::Operator;
 
 /// Kills of a short run.
@@ -44,7 +44,7 @@ impl Site {
         let (at, database) = direct.rsplit_once('/').expect("a database");
         let (user, _) = at.rsplit_once('@').expect("a user");
         let by_proxy = format!("{user}@{}/{database}", to_postgres.address);
-        let settings = stores.settings_by(&to_redis.address.to_string(), &by_proxy);
+        let settings = stores.settings_by(&to_redis.address.to_string(), &by_proxy, HASTY_MS);
         let config = format!("{}{settings}", configuration(operator, endpoint));
         let (moved, _) = watch::channel(Vec::new());
         let mut site = Self { gateways: Vec::new(), moved, stores, to_redis, to_postgres, config };

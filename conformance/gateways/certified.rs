@@ -5,7 +5,7 @@ use std::sync::Arc;
 use onbill::commands::certify::{Options, Silent, Verdict, certify};
 
 use super::between::balancer;
-use super::stores::Stores;
+use super::stores::{PATIENT_MS, Stores};
 use crate::gateway::process::Setup;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -13,7 +13,7 @@ async fn all_28_use_cases_hold_over_both_faces_of_three_gateways() {
     let stores = Stores::beside_others();
     let directory = tempfile::tempdir().expect("a directory");
     let dir = directory.path().display();
-    let config = format!("[sandbox]\nenabled = true\ndir = \"{dir}\"\n{}", stores.settings());
+    let config = format!("[sandbox]\nenabled = true\ndir = \"{dir}\"\n{}", stores.settings(PATIENT_MS));
     let gateways: Vec<_> = (0..3).map(|_| Setup::default().config(&config).start()).collect();
     let authorities = gateways.iter().map(|gateway| gateway.authority().to_owned()).collect();
     let target = format!("http://{}", balancer(authorities).await).parse().expect("a target");

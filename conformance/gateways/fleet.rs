@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, Weak};
 use onbill::domain::api_key::KeyDigest;
 use serde_json::{Value, json};
 
-use super::stores::Stores;
+use super::stores::{HASTY_MS, PATIENT_MS, Stores};
 use crate::gateway::client::{Answer, Partner, answered};
 use crate::gateway::process::{Running, Setup, id};
 use crate::operator::{KEY, Operator, all_lines};
@@ -16,8 +16,19 @@ use crate::operator::{KEY, Operator, all_lines};
 /// The partner's key.
 pub const PARTNER_KEY: &str = "a-partner-of-many-gateways";
 
+/// Settings of hasty ones.
+const HASTY: &str = "
+[server]
+deadline_default_ms = 2500
+deadline_max_ms = 2900
+[charge]
+lease_s = 6
+[reconcile]
+poll_ms = 50
+";
+
 /// What all of them are told, besides where the stores are.
-pub fn partner_and_operator(operator: &Operator) -> String {
+fn partner_and_operator(operator: &Operator, call_timeout_ms: u32) -> String {
     let (digest, url) = (KeyDigest::of(PARTNER_KEY.as_bytes()), operator.authority());
     format!(
         r#"
@@ -27,7 +38,7 @@ url = "http://{url}"
 api_key = "{KEY}"
 currency = "MXN"
 msisdn_pattern = "^[0-9]{{10}}$"
-call_timeout_ms = 600
+call_timeout_ms = {call_timeout_ms}
 forget_after_s = 2
 [csp.operator.guard]
 breaker = false
@@ -49,10 +60,19 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// So many of them, with these settings beside what they need.
+    /// So many of them, with these settings beside what they need. They wait as long as busy test machines need.
     pub fn start(count: usize, stores: Stores, settings: &str) -> Self {
+        Self::with(count, stores, settings, (PATIENT_MS, PATIENT_MS))
+    }
+
+    /// So many of them, with deadlines and leases short enough to see both ends of them.
+    pub fn hasty(count: usize, stores: Stores) -> Self {
+        Self::with(count, stores, HASTY, (HASTY_MS, 600))
+    }
+
+    fn with(count: usize, stores: Stores, settings: &str, (store_ms, call_ms): (u32, u32)) -> Self {
         let operator = Operator::start(&[]);
-        let config = format!("{settings}{}{}", stores.settings(), partner_and_operator(&operator));
+        let config = format!("{settings}{}{}", stores.settings(store_ms), partner_and_operator(&operator, call_ms));
         let gateways = (0..count).map(|_| Setup::default().config(&config).start()).collect();
         Self { gateways, operator, stores, config }
     }

@@ -19,17 +19,6 @@ use crate::operator::all_lines;
 /// Longest wait for what must come by itself: generous, since test machines are busy.
 const PATIENCE: Duration = Duration::from_mins(1);
 const UNAVAILABLE: (u16, &str) = (503, r#"{"code":"service-unavailable","message":"Service unavailable."}"#);
-/// Deadlines and leases short enough to see both ends of them.
-const HASTY: &str = "
-[server]
-deadline_default_ms = 2500
-deadline_max_ms = 2900
-[charge]
-lease_s = 6
-[reconcile]
-poll_ms = 50
-";
-
 fn is_unavailable(answer: &Answer) {
     assert_eq!(answer.brief(), UNAVAILABLE);
     assert_eq!(answer.header("retry-after"), "1");
@@ -176,7 +165,7 @@ async fn is_booked(partner: &Partner, number: &str, id: &str, first: First) -> b
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_before_postgresql_was_killed_is_there_after_it() {
-    let fleet = Fleet::start(2, Stores::apart(), HASTY);
+    let fleet = Fleet::hasty(2, Stores::apart());
     let (partners, server) = (fleet.partners(), Arc::clone(fleet.stores.database.server()));
     let over = Arc::new(AtomicBool::new(false));
     let numbers: Vec<_> = ["01", "01", "13", "13"].map(number).to_vec();
@@ -227,7 +216,7 @@ async fn what_was_acknowledged_before_postgresql_was_killed_is_there_after_it() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outcome_that_came_while_the_ledger_was_away_is_asked_for_again_under_its_reference() {
-    let fleet = Fleet::start(1, Stores::apart(), HASTY);
+    let fleet = Fleet::hasty(1, Stores::apart());
     let patient = fleet.another("ONBILL__CSP__OPERATOR__CALL_TIMEOUT_MS", "2400");
     let (partner, operator) = (Partner::with_key(&patient, PARTNER_KEY), fleet.operator.client());
     let server = Arc::clone(fleet.stores.database.server());

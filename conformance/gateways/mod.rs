@@ -4,6 +4,7 @@
 //! others share one fleet, with numbers and ids that no other test uses.
 
 mod certified;
+mod compose;
 pub mod fleet;
 mod losses;
 mod pins;

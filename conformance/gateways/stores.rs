@@ -10,6 +10,11 @@ use tempfile::TempDir;
 
 use crate::servers::{postgres, redis};
 
+/// How long gateways wait for a store, in milliseconds: as long as busy test machines need.
+pub const PATIENT_MS: u32 = 3_000;
+/// The same where deadlines are short.
+pub const HASTY_MS: u32 = 1_000;
+
 /// The stores, and the key that gateways share.
 pub struct Stores {
     pub redis: redis::Server,
@@ -31,7 +36,7 @@ impl Stores {
     fn of(database: postgres::Database) -> Self {
         let directory = TempDir::new().expect("a directory");
         let stores = Self { redis: redis::Server::start(), database, directory };
-        let file = stores.write(&format!("[sandbox]\nenabled = true\n{}", stores.settings()));
+        let file = stores.write(&format!("[sandbox]\nenabled = true\n{}", stores.settings(PATIENT_MS)));
         let migrated = Command::new(env!("CARGO_BIN_EXE_onbill")).args(["migrate", "--config"]).arg(&file).output();
         let migrated = migrated.expect("the built binary");
         assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
@@ -39,12 +44,12 @@ impl Stores {
     }
 
     /// What a configuration says of them.
-    pub fn settings(&self) -> String {
-        self.settings_by(&self.redis.address(), &self.database.url())
+    pub fn settings(&self, patience_ms: u32) -> String {
+        self.settings_by(&self.redis.address(), &self.database.url(), patience_ms)
     }
 
     /// The same, where they are reached by another way.
-    pub fn settings_by(&self, redis: &str, postgres: &str) -> String {
+    pub fn settings_by(&self, redis: &str, postgres: &str, patience_ms: u32) -> String {
         let key = self.directory.path().join("master.key");
         format!(
             r#"
@@ -54,15 +59,15 @@ master_key_file = "{}"
 store = "redis"
 [redis]
 addresses = ["{redis}"]
-connect_timeout_ms = 200
-response_timeout_ms = 200
+connect_timeout_ms = {patience_ms}
+response_timeout_ms = {patience_ms}
 [ledger]
 store = "postgres"
 [postgres]
 url = "{postgres}"
 tls = "disable"
-connect_timeout_ms = 500
-statement_timeout_ms = 1000
+connect_timeout_ms = {patience_ms}
+statement_timeout_ms = {patience_ms}
 "#,
             key.display()
         )
