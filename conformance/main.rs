@@ -19,5 +19,6 @@ mod gateways;
 mod crash;
 mod certify;
 mod servers;
+mod csp_suite;
 mod ports;
 mod simulation;

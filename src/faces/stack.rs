@@ -69,8 +69,6 @@ pub struct Bounds {
     pub deadline_min: Duration,
     /// Greatest deadline: a longer one is shortened.
     pub deadline_max: Duration,
-    /// Most calls at a time.
-    pub calls_in_flight_max: usize,
 }
 
 /// Correlation, then the face.
@@ -164,7 +162,7 @@ impl Methods {
 }
 
 impl Guard {
-    /// Puts the layers around a service.
+    /// Puts the layers around a service. `calls` has a permit for each call that may be at work.
     ///
     /// # Errors
     /// The descriptor set cannot be read.
@@ -172,12 +170,12 @@ impl Guard {
         gateway: Arc<Gateway>,
         keys: Keys,
         bounds: Bounds,
+        calls: Arc<Semaphore>,
         descriptors: &[u8],
         services: &[&str],
         routes: Routes,
     ) -> Result<Self, prost_reflect::DescriptorError> {
         let methods = Methods::of(descriptors, services)?;
-        let calls = Arc::new(Semaphore::new(bounds.calls_in_flight_max));
         let measures = Measures::new(methods.paths.iter());
         Ok(Self(Arc::new(Layers { gateway, keys, bounds, calls, methods, measures, routes })))
     }
@@ -352,7 +350,6 @@ mod tests {
         deadline_default: Duration::from_secs(10),
         deadline_min: Duration::from_millis(100),
         deadline_max: Duration::from_secs(30),
-        calls_in_flight_max: 1,
     };
 
     #[test]

@@ -12,12 +12,17 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tonic_health::server::HealthReporter;
 
 use super::admin::ledger::Overseen;
 use super::admin::{self, Admin};
 use super::config::tables::LogFormat;
-use super::config::{Config, temporary_root};
+use super::config::{Config, Sources, temporary_root};
+use super::current::{self, Living};
+use super::reload::Reloader;
 use super::serve;
 use super::telemetry::{self, Format, TelemetryError};
 use super::wiring::{self, Wired, WiringError};
@@ -27,6 +32,8 @@ use crate::faces::grpc;
 use crate::faces::json::{JsonFace, JsonFaceError};
 use crate::faces::pb;
 use crate::faces::stack::{self, Front, Guard};
+use crate::flows::Gateway;
+use crate::flows::sandbox::Sandbox;
 
 /// Why a gateway did not start, or did not stop in order.
 #[derive(Debug, thiserror::Error)]
@@ -84,11 +91,12 @@ pub struct Listening {
     pub is_sandbox: bool,
 }
 
-/// Runs a gateway until it is told to stop (SIGTERM or SIGINT). `told` is called once it listens.
+/// Runs a gateway until it is told to stop (SIGTERM or SIGINT); SIGHUP makes it read `sources` again. `told` is called
+/// once it listens.
 ///
 /// # Errors
 /// What kept it from starting.
-pub fn run(config: &Config, told: impl FnOnce(&Listening)) -> Result<(), LifeError> {
+pub fn run(config: &Config, sources: Sources, told: impl FnOnce(&Listening)) -> Result<(), LifeError> {
     let format = match config.log.format {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
@@ -102,7 +110,7 @@ pub fn run(config: &Config, told: impl FnOnce(&Listening)) -> Result<(), LifeErr
         let _entered = runtime.enter();
         wiring::wire(config, &data_dir.path)?
     };
-    let ended = runtime.block_on(live(config, wired, metrics, &data_dir, told));
+    let ended = runtime.block_on(live(config, sources, wired, metrics, &data_dir, told));
     // Threads that still block after the drain keep nothing alive.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
@@ -137,6 +145,7 @@ impl Drop for DataDir {
 
 async fn live(
     config: &Config,
+    sources: Sources,
     wired: Wired,
     metrics: PrometheusHandle,
     data_dir: &DataDir,
@@ -144,10 +153,14 @@ async fn live(
 ) -> Result<(), LifeError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // From here on a SIGHUP ends nothing any more.
+    let asked = signal(SignalKind::hangup())?;
     let stop = CancellationToken::new();
-    let gateway = Arc::clone(&wired.gateway);
-    let overseen = Overseen { gateway: Arc::clone(&gateway), oversight: Arc::clone(&wired.oversight) };
-    let (front, health) = front(config, wired)?;
+    let Wired { gateway, oversight, sandbox, adapters } = wired;
+    let faces = Faces::new(config, sandbox);
+    let health = faces.health();
+    let (successor, current) = current::begin(faces.around(config, Arc::clone(&gateway))?);
+    let overseen = Overseen { current: current.clone(), oversight };
     health.serve().await;
     let listener = listen("server.listen", config.server.listen).await?;
     let admin_listener = listen("server.admin_listen", config.server.admin_listen).await?;
@@ -163,18 +176,18 @@ async fn live(
     }
 
     let admin_stop = CancellationToken::new();
-    let upkeep = tokio::spawn(workers::keep_metrics(metrics.clone(), stop.clone()));
-    let measured = tokio::spawn(admin::measure(overseen.clone(), stop.clone()));
-    let admin = Admin { gateway: Arc::clone(&gateway), overseen, metrics, stop: stop.clone() };
+    let mut background = JoinSet::new();
+    background.spawn(workers::keep_metrics(metrics.clone(), stop.clone()));
+    background.spawn(admin::measure(overseen.clone(), stop.clone()));
+    let admin = Admin { current: current.clone(), overseen, metrics, stop: stop.clone() };
     let admin = tokio::spawn(admin::serve(admin_listener, admin, admin_stop.clone()));
-    let bounds = ReconcileBounds {
-        pause: Duration::from_millis(u64::from(config.reconcile.poll_ms)),
-        rows_max: config.reconcile.batch_max,
-    };
-    let worker = tokio::spawn(workers::reconcile(Arc::clone(&gateway), bounds, stop.clone()));
-    let deliveries = tokio::spawn(workers::deliver(Arc::clone(&gateway), stop.clone()));
-    let looks = tokio::spawn(workers::watch(Arc::clone(&gateway), stop.clone()));
-    let server = tokio::spawn(serve::serve(listener, front, serve_bounds(config), stop.clone()));
+    background.spawn(workers::reconcile(current.clone(), reconcile_bounds(config), stop.clone()));
+    background.spawn(workers::deliver(current.clone(), stop.clone()));
+    background.spawn(workers::watch(current.clone(), stop.clone()));
+    let effective = config.effective.clone();
+    let reloader = Reloader { sources, effective, adapters, faces, successor };
+    background.spawn(reloader.listen(asked, stop.clone()));
+    let server = tokio::spawn(serve::serve(listener, current, serve_bounds(config), stop.clone()));
 
     tokio::select! {
         _ = terminate.recv() => {}
@@ -194,11 +207,7 @@ async fn live(
     if tokio::time::timeout(lease, gateway.tasks.wait()).await.is_err() {
         tracing::error!("some transactions are left to reconciliation");
     }
-    worker.await.unwrap_or_default();
-    deliveries.await.unwrap_or_default();
-    looks.await.unwrap_or_default();
-    upkeep.await.unwrap_or_default();
-    measured.await.unwrap_or_default();
+    while background.join_next().await.is_some() {}
     admin_stop.cancel();
     match admin.await {
         Ok(ended) => Ok(ended?),
@@ -210,6 +219,13 @@ async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, L
     TcpListener::bind(address).await.map_err(|source| LifeError::Listen { key, address, source })
 }
 
+fn reconcile_bounds(config: &Config) -> ReconcileBounds {
+    ReconcileBounds {
+        pause: Duration::from_millis(u64::from(config.reconcile.poll_ms)),
+        rows_max: config.reconcile.batch_max,
+    }
+}
+
 fn serve_bounds(config: &Config) -> serve::Bounds {
     serve::Bounds {
         connections_max: config.server.connections_max,
@@ -219,27 +235,47 @@ fn serve_bounds(config: &Config) -> serve::Bounds {
     }
 }
 
-/// Builds the faces around a gateway.
-fn front(config: &Config, wired: Wired) -> Result<(Front, Health), LifeError> {
-    let Wired { gateway, sandbox, oversight: _ } = wired;
-    let services = grpc::services(&gateway, sandbox.as_ref())?;
-    let keys = Keys::new(config.partner_keys.clone(), &gateway.directory);
-    let milliseconds = |count: u32| Duration::from_millis(u64::from(count));
-    let bounds = stack::Bounds {
-        deadline_default: milliseconds(config.server.deadline_default_ms),
-        deadline_min: milliseconds(config.server.deadline_min_ms),
-        deadline_max: milliseconds(config.server.deadline_max_ms),
-        calls_in_flight_max: config.server.requests_in_flight_max,
-    };
-    let guard = Guard::new(Arc::clone(&gateway), keys, bounds, pb::DESCRIPTORS, &services.keyed, services.routes)?;
-    let json = JsonFace::new(pb::DESCRIPTORS, &services.keyed, guard.in_process(), env!("CARGO_PKG_VERSION"))?;
-    let health = Health { reporter: services.health, services: services.keyed };
-    Ok((Front::new(gateway, guard, json), health))
+/// What the faces of all configurations have in common.
+pub struct Faces {
+    sandbox: Option<Arc<Sandbox>>,
+    health: HealthReporter,
+    /// Calls at work are bounded over all configurations.
+    calls: Arc<Semaphore>,
+}
+
+impl Faces {
+    fn new(config: &Config, sandbox: Option<Arc<Sandbox>>) -> Self {
+        let (health, _) = tonic_health::server::health_reporter();
+        Self { sandbox, health, calls: Arc::new(Semaphore::new(config.server.requests_in_flight_max)) }
+    }
+
+    fn health(&self) -> Health {
+        Health { reporter: self.health.clone(), services: grpc::keyed(self.sandbox.is_some()) }
+    }
+
+    /// Builds the faces around a gateway.
+    ///
+    /// # Errors
+    /// The API cannot be served: a fault of the build.
+    pub fn around(&self, config: &Config, gateway: Arc<Gateway>) -> Result<Living, LifeError> {
+        let services = grpc::services(&gateway, self.sandbox.as_ref(), &self.health)?;
+        let keys = Keys::new(config.partner_keys.clone(), &gateway.directory);
+        let milliseconds = |count: u32| Duration::from_millis(u64::from(count));
+        let bounds = stack::Bounds {
+            deadline_default: milliseconds(config.server.deadline_default_ms),
+            deadline_min: milliseconds(config.server.deadline_min_ms),
+            deadline_max: milliseconds(config.server.deadline_max_ms),
+        };
+        let (shared, calls) = (Arc::clone(&gateway), Arc::clone(&self.calls));
+        let guard = Guard::new(shared, keys, bounds, calls, pb::DESCRIPTORS, &services.keyed, services.routes)?;
+        let json = JsonFace::new(pb::DESCRIPTORS, &services.keyed, guard.in_process(), env!("CARGO_PKG_VERSION"))?;
+        Ok(Living { front: Front::new(Arc::clone(&gateway), guard, json), gateway })
+    }
 }
 
 /// Tells health checkers that the gateway stops.
 struct Health {
-    reporter: tonic_health::server::HealthReporter,
+    reporter: HealthReporter,
     services: Vec<&'static str>,
 }
 

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic::service::Routes;
 use tonic::{Request, Status};
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::domain::catalogue::ErrorCode;
 use crate::faces::pb;
@@ -31,8 +33,6 @@ pub struct Services {
     pub routes: Routes,
     /// Full names of the services that need a key: ours.
     pub keyed: Vec<&'static str>,
-    /// Tells health checkers how each service is.
-    pub health: tonic_health::server::HealthReporter,
 }
 
 /// A service with gzip and the request bound switched on.
@@ -42,13 +42,14 @@ macro_rules! bounded {
     };
 }
 
-/// Puts all services together. The sandbox's is there only where there is a sandbox.
+/// Puts all services together; `health` tells how each is. The sandbox's is there only where there is a sandbox.
 ///
 /// # Errors
 /// The descriptor set is not one that reflection can serve.
 pub fn services(
     gateway: &Arc<Gateway>,
     sandbox: Option<&Arc<Sandbox>>,
+    health: &HealthReporter,
 ) -> Result<Services, tonic_reflection::server::Error> {
     use pb::v1::account_service_server::AccountServiceServer;
     use pb::v1::notification_service_server::NotificationServiceServer;
@@ -57,7 +58,7 @@ pub fn services(
     use pb::v1::transaction_service_server::TransactionServiceServer;
 
     let shared = || Arc::clone(gateway);
-    let (health, health_service) = tonic_health::server::health_reporter();
+    let health_service = HealthServer::new(HealthService::from_health_reporter(health.clone()));
     let mut routes = Routes::builder();
     routes
         .add_service(bounded!(AccountServiceServer::new(account::Accounts(shared()))))
@@ -71,11 +72,12 @@ pub fn services(
         let door = sandbox::SandboxDoor { gateway: shared(), sandbox: Arc::clone(sandbox) };
         routes.add_service(bounded!(SandboxServiceServer::new(door)));
     }
-    Ok(Services { routes: routes.routes().prepare(), keyed: keyed(sandbox.is_some()), health })
+    Ok(Services { routes: routes.routes().prepare(), keyed: keyed(sandbox.is_some()) })
 }
 
 /// Full names of the services that need a key.
-fn keyed(with_sandbox: bool) -> Vec<&'static str> {
+#[must_use]
+pub fn keyed(with_sandbox: bool) -> Vec<&'static str> {
     let mut names = vec![
         pb::v1::account_service_server::SERVICE_NAME,
         pb::v1::pin_service_server::SERVICE_NAME,
