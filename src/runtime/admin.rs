@@ -51,8 +51,8 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
 pub async fn measure(overseen: Overseen, stop: CancellationToken) {
     let gateway = overseen.current.gateway();
     tokio::join!(
+        ledger::measure_presence(overseen.clone(), stop.clone()),
         ledger::measure(overseen, stop.clone()),
-        ledger::measure_presence(Arc::clone(&gateway), stop.clone()),
         ephemeral::measure(gateway, stop),
     );
 }

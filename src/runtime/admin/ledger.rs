@@ -136,9 +136,10 @@ async fn settle(State(overseen): State<Overseen>, headers: HeaderMap, body: Byte
 }
 
 /// Measures whether the ledger would take a commit, until `stop` is called.
-pub async fn measure_presence(gateway: Arc<Gateway>, stop: CancellationToken) {
+pub async fn measure_presence(overseen: Overseen, stop: CancellationToken) {
     describe_gauge!(UP, "1 where the ledger would take a commit, 0 where it would not: charges are then refused.");
     let up = gauge!(UP);
+    let gateway = overseen.current.gateway();
     loop {
         let answers = gateway.ledger.check().await.is_ok();
         up.set(f64::from(u8::from(answers)));
