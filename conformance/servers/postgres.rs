@@ -130,6 +130,11 @@ impl Server {
         }
     }
 
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// A URL of one of its databases.
     pub fn url(&self, database: &str) -> String {
         format!("postgresql://{USER}@127.0.0.1:{}/{database}", self.port)
@@ -189,6 +194,11 @@ impl Database {
     /// How to reach it.
     pub fn url(&self) -> String {
         self.server.url(&self.name)
+    }
+
+    /// The server that it is on.
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
     }
 
     /// A copy of it, to which nobody may be connected.
