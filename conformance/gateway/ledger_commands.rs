@@ -14,7 +14,7 @@ use super::client::Partner;
 use super::process::{Running, Setup, id, number};
 
 /// Exit code, standard output, standard error.
-fn ledger(arguments: &[&str], directory: Option<&Path>) -> (i32, String, String) {
+pub(super) fn ledger(arguments: &[&str], directory: Option<&Path>) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_onbill"));
     command.arg("ledger").args(arguments);
     if let Some(directory) = directory {

@@ -33,7 +33,7 @@ async fn counted(gateway: &Running) -> (u64, u64) {
 }
 
 /// Writes another configuration, has it read, and waits until it was taken or refused.
-async fn reload(gateway: &Running, text: &str) {
+pub(super) async fn reload(gateway: &Running, text: &str) {
     let before = counted(gateway).await;
     gateway.rewrite(text);
     gateway.hang_up();

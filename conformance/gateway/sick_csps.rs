@@ -17,7 +17,9 @@ use tonic_types::StatusExt as _;
 
 use super::client::{Answer, Partner, bill_of, charge};
 use super::grpc::channel;
+use super::ledger_commands::ledger;
 use super::process::{Running, Setup};
+use super::reload::reload;
 use crate::operator::{KEY, Operator};
 
 const PARTNER_KEY: &str = "partner-key";
@@ -203,4 +205,38 @@ fn keyed<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("x-api-key", PARTNER_KEY.parse().expect("a key"));
     request
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_not_known_when_its_csp_is_removed_is_shown_to_people_and_final_once_it_is_back() {
+    let (stays, goes) = (Operator::start(&[]), Operator::start(&[]));
+    order(&goes, json!({ "fault": "status", "status": 500, "verb": "inquire", "count": 1_000_000 })).await;
+    order(&goes, json!({ "fault": "cut-after", "verb": "charge" })).await;
+    let both = configuration(&[("stays", "5551", &stays), ("goes", "5552", &goes)]);
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let setup = Setup::default().config(&both).data_dir(directory.path());
+    let gateway = tokio::task::block_in_place(|| setup.start());
+    let partner = Partner::with_key(&gateway, PARTNER_KEY);
+    let sent = partner.post("/transaction", &charge("5552000001", "c1", json!({}))).await;
+    assert_eq!((sent.status, sent.json()["status"].as_str()), (200, Some("Pending")), "{sent:?}");
+
+    reload(&gateway, &configuration(&[("stays", "5551", &stays)])).await;
+    let mut shown = String::new();
+    for _ in 0..600 {
+        shown = tokio::task::block_in_place(|| ledger(&["stuck"], Some(directory.path()))).1;
+        if shown.contains("its CSP is not configured any more") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(shown.contains("its CSP is not configured any more") && shown.contains("ott charge c1"), "{shown}");
+    let asked = partner.get("/transaction/c1").await;
+    assert_eq!(asked.json()["status"], "Pending", "{asked:?}");
+
+    let cleared = goes.client().send(http::Method::DELETE, "/faults", &[], "").await;
+    assert!(cleared.status < 300, "{cleared:?}");
+    reload(&gateway, &both).await;
+    assert_eq!(finally(&partner, "5552000001", "c1").await, "Success");
+    let shown = tokio::task::block_in_place(|| ledger(&["stuck"], Some(directory.path()))).1;
+    assert_eq!(shown, "nothing is stuck\n");
 }

@@ -81,11 +81,13 @@ async fn one(
     let Some(taken) = commit(gateway, taken).await? else {
         return Ok(gateway.ledger.recall(&record.key).await?.unwrap_or(record));
     };
-    let Some(profile) = gateway.directory.csp(&taken.account.csp).cloned() else {
-        return Ok(taken);
+    let unit = match gateway.csp(&taken.account.csp) {
+        Ok((csp, profile)) => {
+            let learnt = ask(gateway, csp, profile, &taken, &call(profile)).await;
+            settle::by_inquiry(&taken, &learnt, profile, &gateway.moment(&taken.key.partner))
+        }
+        Err(_not_configured) => settle::without_csp(&taken, &gateway.moment(&taken.key.partner)),
     };
-    let learnt = ask(gateway, &taken, &call(&profile)).await;
-    let unit = settle::by_inquiry(&taken, &learnt, &profile, &gateway.moment(&taken.key.partner));
     let settled = unit.transaction.state;
     let concluded = match commit(gateway, unit).await? {
         Some(concluded) => concluded,
@@ -109,10 +111,13 @@ async fn commit(gateway: &Gateway, unit: UnitOfWork) -> Result<Option<Transactio
 }
 
 /// Asks the CSP in the way that its profile names.
-async fn ask(gateway: &Gateway, record: &Transaction, call: &CallContext) -> Learnt {
-    let Ok((csp, profile)) = gateway.csp(&record.account.csp) else {
-        return Learnt::Unclear("the CSP is not configured any more".to_owned());
-    };
+async fn ask(
+    gateway: &Gateway,
+    csp: &Arc<dyn Csp>,
+    profile: &CspProfile,
+    record: &Transaction,
+    call: &CallContext,
+) -> Learnt {
     match (profile.recovery, profile.capabilities.void) {
         (Recovery::Inquiry, _) => match csp.inquire(&record.reference, call).await {
             Ok(Inquiry::Booked(receipt)) => Learnt::Booked(receipt),

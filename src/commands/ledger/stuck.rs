@@ -118,7 +118,7 @@ pub(super) fn run(
     let more = if complete { "" } else { ", and more" };
     writeln!(out, "{} stuck{more}; the oldest for {} s", rows.len(), oldest.age_s)?;
     for row in &rows {
-        let note = row.note.map(|note| format!(" ({note})")).unwrap_or_default();
+        let note = row.note.filter(|note| *note != row.why).map(|note| format!(" ({note})")).unwrap_or_default();
         writeln!(
             out,
             "{}  {} {} {}  {} {} at {}, {}, {}: {}{note}",

@@ -119,6 +119,17 @@ pub fn by_inquiry(record: &Transaction, learnt: &Learnt, profile: &CspProfile, m
     unit
 }
 
+/// Keeps a record open whose CSP the configuration names no more: nobody can be asked, so people are told. It is looked at
+/// again, since the CSP may come back.
+#[must_use]
+pub fn without_csp(record: &Transaction, moment: &Moment) -> UnitOfWork {
+    let next = next_inquiry(record.inquiries, moment);
+    let mut unit = unknown(record, "nobody can be asked", record.sent_before, next);
+    unit.transaction.inquiries = record.inquiries.saturating_add(1);
+    unit.transaction.stuck.get_or_insert_with(|| Arc::from("its CSP is not configured any more"));
+    unit
+}
+
 /// Makes a released record final whose caller has heard Pending: nothing was applied, and nothing will be under this
 /// intent. Its share of a charge was given back when it was released.
 #[must_use]
@@ -196,7 +207,10 @@ fn forgotten_at(record: &Transaction, profile: &CspProfile) -> Option<Time> {
 
 fn booked(record: &Transaction, receipt: &Receipt, moment: &Moment) -> UnitOfWork {
     if receipt.reference != record.reference || receipt.money != record.money {
-        return stuck(record, "the CSP's receipt is not for what was sent", moment.now);
+        let mut unit = stuck(record, "the CSP's receipt is not for what was sent", moment.now);
+        let said = format!("it says {} {} under {}", receipt.money, receipt.money.currency.code(), receipt.reference);
+        unit.transaction.private_note = Some(cut(&said, NOTE_LENGTH_MAX));
+        return unit;
     }
     success(record, moment)
 }

@@ -43,6 +43,8 @@ fn a_receipt_for_anything_else_is_never_success() {
         assert_eq!(unit.transaction.state, State::Unknown, "{wrong:?}");
         assert!(unit.transaction.stuck.is_some() && unit.event.is_none() && unit.postings.is_empty());
         assert_eq!(unit.transaction.due_at, None, "a person has to look");
+        let said = format!("it says {} {} under {}", wrong.money, wrong.money.currency.code(), wrong.reference);
+        assert_eq!(unit.transaction.private_note.as_deref(), Some(said.as_str()), "what to ask the CSP about");
     }
 }
 
@@ -206,4 +208,16 @@ fn what_was_never_sent_is_known_by_its_record() {
     let lease = Lease { owner: InstanceId::new("gateway-2"), until: samples::after_s(90) };
     assert!(was_never_sent(&take(&intent.transaction, lease.clone(), samples::after_s(31)).transaction));
     assert!(!was_never_sent(&take(&noted, lease, samples::after_s(31)).transaction));
+}
+
+#[test]
+fn a_record_whose_csp_is_gone_is_shown_to_people_until_the_csp_is_back() {
+    let moment = samples::moment(samples::now());
+    let gone = without_csp(&samples::charge("c1", "10"), &moment).transaction;
+    assert_eq!((gone.state, gone.inquiries), (State::Unknown, 1));
+    assert_eq!(gone.stuck.as_deref(), Some("its CSP is not configured any more"));
+    assert!(gone.due_at.is_some_and(|due| due > moment.now), "looked at again");
+
+    let back = by_inquiry(&gone, &Learnt::Booked(receipt(&gone)), &samples::profile(), &moment);
+    assert_eq!((back.transaction.state, back.transaction.stuck), (State::Success, None));
 }

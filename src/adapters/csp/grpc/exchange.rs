@@ -102,9 +102,9 @@ impl Exchange {
                 self.unanswered.store(0, Ordering::Relaxed);
                 Err(failed(status, &passage))
             }
-            Err(elapsed) => {
+            Err(_elapsed) => {
                 self.count_unanswered();
-                let cause = Cause::new(elapsed);
+                let cause = Cause::new(format!("no answer within {} ms", call.budget.as_millis()));
                 Err(if passage.give_up() { Failed::BeforeWriting(cause) } else { Failed::AfterWriting(cause) })
             }
         }

@@ -136,9 +136,10 @@ struct Entered<'a> {
 impl Entered<'_> {
     async fn run<T>(mut self, work: impl Future<Output = Result<T, CspError>> + Send) -> Result<T, CspError> {
         let began = Instant::now();
-        let answer = tokio::time::timeout(self.deadline, work)
-            .await
-            .unwrap_or_else(|elapsed| Err(CspError::Unknown(Cause::new(elapsed))));
+        let answer = tokio::time::timeout(self.deadline, work).await.unwrap_or_else(|_elapsed| {
+            let said = format!("no answer within {} ms", self.deadline.as_millis());
+            Err(CspError::Unknown(Cause::new(said)))
+        });
         let (outcome, ended) = match &answer {
             Ok(_) => ("ok", Ended::Answered),
             Err(CspError::Refused { .. }) => ("refused", Ended::Answered),

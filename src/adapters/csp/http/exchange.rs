@@ -109,7 +109,7 @@ impl Exchange {
         let cause = match exchanged {
             Ok(Ok(answered)) => return Ok(answered),
             Ok(Err(cause)) => cause,
-            Err(elapsed) => Cause::new(elapsed),
+            Err(_elapsed) => Cause::new(format!("no answer within {} ms", call.budget.as_millis())),
         };
         Err(if passage.give_up() { Failed::BeforeWriting(cause) } else { Failed::AfterWriting(cause) })
     }

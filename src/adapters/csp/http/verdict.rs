@@ -51,7 +51,12 @@ pub(super) fn of(trouble: Trouble, not_applied: &[String]) -> CspError {
         Trouble::Answered { status, code } => (status, code),
     };
     let listed = |word: &str| not_applied.iter().any(|entry| entry == word);
-    let said = || Cause::new(format!("the CSP answered {status} with the code {code:?}"));
+    let said = || {
+        Cause::new(match &code {
+            Some(code) => format!("the CSP answered {status} with the code {code:?}"),
+            None => format!("the CSP answered {status} without a code"),
+        })
+    };
     // A 2xx says that something was done, whatever a list says.
     let is_success = (200..300).contains(&status);
     if !is_success && (listed(&status.to_string()) || code.as_deref().is_some_and(listed)) {
