@@ -6,8 +6,6 @@
 pub mod ledger;
 mod ephemeral;
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;

@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::ids::Reference;
 use crate::domain::transaction::decide::{Decision, EVIDENCE_LENGTH_MAX, NAME_LENGTH_MAX, Verdict};
-use crate::flows::Gateway;
 use crate::flows::oversee::{self, NotSettled};
 use crate::ports::oversight::Oversight;
 use crate::runtime::current::Current;
