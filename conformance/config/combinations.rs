@@ -155,7 +155,7 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
     ),
     (
         "[csp.my-csp]\nadapter = 'http'",
-        "csp.my-csp.url: must be set for the adapter \"http\": an http or https URL without user, query or fragment, like https://csp.example/api",
+        "csp.my-csp.url: must be set for the adapters \"http\" and \"grpc\": an http or https URL without user, query or fragment, like https://csp.example/api",
     ),
     (
         "[csp.my-csp]\nadapter = 'http'\nurl = 'https://me:secret@csp.example'",
