@@ -10,6 +10,7 @@
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
     clippy::cast_precision_loss,
+    clippy::indexing_slicing,
     reason = "figures for people"
 )]
 
@@ -40,7 +41,7 @@ const GROWN_BY: u64 = 2_000_000;
 
 #[tokio::main]
 async fn main() {
-    let asked = std::env::args().filter_map(|word| word.parse().ok()).next();
+    let asked = std::env::args().find_map(|word| word.parse().ok());
     let many: u64 = asked.unwrap_or(GROWN_BY);
     in_sqlite(many).await;
     in_postgres(many).await;
