@@ -15,6 +15,7 @@ mod config;
 mod cli;
 mod gateway;
 mod operator;
+mod gateways;
 mod crash;
 mod certify;
 mod servers;

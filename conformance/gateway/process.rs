@@ -115,6 +115,12 @@ impl Running {
         assert!(sent.success());
     }
 
+    /// Asks it to stop, and does not wait.
+    pub fn terminate(&self) {
+        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill");
+        assert!(sent.success());
+    }
+
     /// Kills it as a crash would.
     pub fn kill(mut self) {
         self.child.kill().expect("it can be killed");
@@ -123,8 +129,7 @@ impl Running {
 
     /// Asks it to stop and waits for its exit.
     pub fn stop(mut self) -> ExitStatus {
-        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill");
-        assert!(sent.success());
+        self.terminate();
         let since = Instant::now();
         while since.elapsed() < PATIENCE {
             if let Some(status) = self.child.try_wait().expect("its status") {

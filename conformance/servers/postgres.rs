@@ -190,7 +190,7 @@ impl Server {
         }
     }
 
-    /// Where it listens.
+    /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -259,6 +259,11 @@ impl Database {
     /// How to reach it.
     pub fn url(&self) -> String {
         self.server.url(&self.name)
+    }
+
+    /// The server that it is on.
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
     }
 
     /// A copy of it, to which nobody may be connected.

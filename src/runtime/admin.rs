@@ -6,6 +6,8 @@
 pub mod ledger;
 mod ephemeral;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -48,7 +50,11 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
 /// Measures what the gateway stands on, until `stop` is called.
 pub async fn measure(overseen: Overseen, stop: CancellationToken) {
     let gateway = overseen.current.gateway();
-    tokio::join!(ledger::measure(overseen, stop.clone()), ephemeral::measure(gateway, stop));
+    tokio::join!(
+        ledger::measure(overseen, stop.clone()),
+        ledger::measure_presence(Arc::clone(&gateway), stop.clone()),
+        ephemeral::measure(gateway, stop),
+    );
 }
 
 fn router(admin: Admin) -> Router {

@@ -5,6 +5,7 @@
 
 mod ephemeral;
 pub mod ledger;
+mod sandbox;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -51,6 +52,7 @@ use crate::ports::secrets::Secrets;
 
 pub use self::ephemeral::EphemeralError;
 use self::ledger::LedgerError;
+use self::sandbox::SandboxPlace;
 
 /// The file of the permanent key, where the configuration names no other.
 pub const MASTER_KEY_FILE: &str = "master.key";
@@ -72,6 +74,9 @@ pub enum WiringError {
     /// The sandbox's clock.
     #[error("the sandbox's clock cannot be read or made")]
     Clock(#[from] ClockFileError),
+    /// The directory that sandboxes share.
+    #[error("sandbox.dir: {path} cannot be used", path = .0.display())]
+    SandboxDir(PathBuf, #[source] io::Error),
     /// A CSP.
     #[error("the CSP {0} cannot be opened")]
     Csp(CspId, #[source] BillError),
@@ -132,11 +137,8 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
     let ledger::Opened { ledger, outbox, oversight } = ledger::open(config, data_dir)?;
     let key_file: PathBuf = config.keys.master_key_file.clone().unwrap_or_else(|| data_dir.join(MASTER_KEY_FILE));
     let secrets: Arc<dyn Secrets> = Arc::new(SystemSecrets::open(&key_file)?);
-    let movable = if config.sandbox.enabled {
-        Some(Arc::new(MovableSystemClock::open(&data_dir.join(CLOCK_FILE))?))
-    } else {
-        None
-    };
+    let place = SandboxPlace::of(config, data_dir)?;
+    let movable = if config.sandbox.enabled { Some(Arc::new(place.clock()?)) } else { None };
     let clock: Arc<dyn Clock> = match &movable {
         Some(clock) => Arc::<MovableSystemClock>::clone(clock),
         None => Arc::new(SystemClock::new()),
@@ -144,13 +146,14 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
     let mut scripted = BTreeMap::new();
     let adapters = adapters(config, |profile, recipe| {
         if let Recipe::Sandbox { .. } = recipe {
-            let opened = Arc::new(open_scripted(profile, data_dir, &clock)?);
+            let opened = Arc::new(open_scripted(profile, &place, &clock)?);
             let back: Arc<dyn SandboxCsp> = Arc::<ScriptedCsp>::clone(&opened);
             scripted.insert(profile.id.clone(), back);
             return Ok(opened);
         }
         build(profile, recipe)
     })?;
+    drop(place);
     let instance = InstanceId::new(secrets.fresh_correlation_id().as_str());
     let gateway = Arc::new(Gateway {
         directory: Arc::new(config.directory.clone()),
@@ -358,11 +361,14 @@ fn built(id: &CspId, recipe: &Recipe) -> Result<Arc<dyn Csp>, WiringError> {
 }
 
 /// Opens the scripted CSP with its bill in the data directory.
-fn open_scripted(profile: &CspProfile, data_dir: &Path, clock: &Arc<dyn Clock>) -> Result<ScriptedCsp, WiringError> {
-    let file = data_dir.join(format!("csp-{}.sqlite", profile.id));
+fn open_scripted(
+    profile: &CspProfile,
+    place: &SandboxPlace,
+    clock: &Arc<dyn Clock>,
+) -> Result<ScriptedCsp, WiringError> {
     let (currency, time_zone) = (profile.currency, profile.time_zone.clone());
     let settings = Settings { currency, time_zone, clock: Arc::clone(clock) };
-    ScriptedCsp::open(&file, settings).map_err(|error| WiringError::Csp(profile.id.clone(), error))
+    place.csp(&profile.id, settings).map_err(|error| WiringError::Csp(profile.id.clone(), error))
 }
 
 /// Puts an operator behind its bounds.

@@ -1,4 +1,4 @@
-//! The operations port's way to settle a stuck record, and the measure of what is stuck.
+//! The operations port's way to settle a stuck record, and the measures of what is stuck and whether the ledger is there.
 //!
 //! Invariant: only JSON that says so is taken, which no web page can send across origins without asking first; what was
 //! decided is durable before it is answered. Whoever reaches the operations port may settle: it listens on loopback
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::ids::Reference;
 use crate::domain::transaction::decide::{Decision, EVIDENCE_LENGTH_MAX, NAME_LENGTH_MAX, Verdict};
+use crate::flows::Gateway;
 use crate::flows::oversee::{self, NotSettled};
 use crate::ports::oversight::Oversight;
 use crate::runtime::current::Current;
@@ -27,6 +28,10 @@ use crate::runtime::current::Current;
 const BODY_BYTES_MAX: usize = 16 * 1024;
 /// How often what waits for an outcome is counted.
 const COUNT_PAUSE: Duration = Duration::from_secs(3);
+/// How often the ledger is asked whether it is there.
+const ASK_PAUSE: Duration = Duration::from_secs(1);
+/// Whether the ledger would take a commit.
+const UP: &str = "onbill_ledger_up";
 /// Records that need a person.
 const STUCK: &str = "onbill_stuck_transactions";
 /// Age of the oldest record whose outcome is unknown.
@@ -127,6 +132,20 @@ async fn settle(State(overseen): State<Overseen>, headers: HeaderMap, body: Byte
             (StatusCode::SERVICE_UNAVAILABLE, format!("the ledger cannot say: {}\n", cause.to_note()))
         }
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "settling broke off: look at the list again\n".to_owned()),
+    }
+}
+
+/// Measures whether the ledger would take a commit, until `stop` is called.
+pub async fn measure_presence(gateway: Arc<Gateway>, stop: CancellationToken) {
+    describe_gauge!(UP, "1 where the ledger would take a commit, 0 where it would not: charges are then refused.");
+    let up = gauge!(UP);
+    loop {
+        let answers = gateway.ledger.check().await.is_ok();
+        up.set(f64::from(u8::from(answers)));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(ASK_PAUSE) => {}
+        }
     }
 }
 

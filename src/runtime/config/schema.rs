@@ -137,6 +137,7 @@ pub const KEYS: &[Key] = &[
     key("postgres.connect_timeout_ms", whole(100, 60_000, "milliseconds")),
     key("postgres.statement_timeout_ms", whole(100, 60_000, "milliseconds")),
     key("sandbox.enabled", Allowed::Switch),
+    key("sandbox.dir", PATH),
     key("csp.*.adapter", Allowed::Word(&["sandbox", "http", "grpc"])),
     key("csp.*.url", text(2048)),
     key("csp.*.api_key_file", PATH),

@@ -220,6 +220,8 @@ pub struct Webhooks {
 pub struct Sandbox {
     /// Whether the sandbox's CSP, partners and services are there. Without a file it is.
     pub enabled: bool,
+    /// Where its bill, its inboxes and its clock are, for several gateways of one machine. `None`: each has its own.
+    pub dir: Option<PathBuf>,
 }
 
 /// How a CSP is spoken to.
