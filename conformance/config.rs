@@ -222,7 +222,10 @@ fn unknown_keys_are_named_with_where_they_stand_and_what_is_known() {
             "[server]\ndeadline_max = 1",
             "server.deadline_max: unknown key; known here: listen, admin_listen, data_dir, ",
         ),
-        ("[servers]\nlisten = 'x'", "servers: unknown key; known here: server, log, pin, charge, reconcile, keys, "),
+        (
+            "[servers]\nlisten = 'x'",
+            "servers: unknown key; known here: server, log, pin, charge, reconcile, retention, keys, ",
+        ),
         ("[csp.my-csp]\ncurency = 'MXN'", "csp.my-csp.curency: unknown key; known here: adapter, url, "),
         ("[csp.my-csp.sms]\ntext = 'x'", "csp.my-csp.sms.text: unknown key; known here: sender, language, pin_text "),
         ("[partner.my-ott.product.gold]\nprice = 1", "partner.my-ott.product.gold.price: unknown key; known here: "),

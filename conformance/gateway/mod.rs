@@ -23,6 +23,7 @@ mod watch;
 mod life;
 mod ledger_commands;
 mod ledger_damage;
+mod forgetting;
 mod postgres;
 pub mod endpoint;
 mod events;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::client::Partner;
+use super::forgetting::{Aged, forgets_and_still_knows};
 use super::ledger_damage::DAMAGE;
 use super::process::{Running, Setup, id, number};
 use super::watch::{all, watch};
@@ -146,6 +147,10 @@ async fn stopped() -> Shared {
     shared
 }
 
+/// What takes the checks away that damage would not pass.
+const CHECKS: &str = "SELECT format('ALTER TABLE %s DROP CONSTRAINT %I;', conrelid::regclass, conname) \
+     FROM pg_constraint WHERE contype = 'c' AND conrelid <> 0 AND connamespace = 'public'::regnamespace";
+
 #[tokio::test]
 async fn verification_finds_damage_in_postgres_and_the_books_are_read() {
     let whole = stopped().await;
@@ -159,15 +164,18 @@ async fn verification_finds_damage_in_postgres_and_the_books_are_read() {
     let target = whole.directory.path().join("copy");
     let (code, _, err) = whole.ledger(&["backup", "--to", target.to_str().expect("UTF-8")]);
     assert!(code == 1 && err.contains("pg_dump") && !target.exists(), "{err}");
-    let Shared { database, mut directory } = whole;
+    let Shared { database, directory } = whole;
+    let newer = database.copy();
+    newer.sql("UPDATE onbill_schema SET version = 99, runs_from = 99");
+    let newer = Shared::of(newer, directory);
+    let (code, _, err) = newer.ledger(&["verify"]);
+    assert!(code == 1 && err.contains("start a newer release"), "{code} {err}");
+    let mut directory = newer.directory;
     for (damage, rule, id) in DAMAGE.into_iter().filter(|(damage, ..)| !damage.starts_with("PRAGMA")) {
         let copy = database.copy();
-        let checks = copy.sql("SELECT conrelid::regclass, conname FROM pg_constraint WHERE contype = 'c' AND conrelid <> 0 AND connamespace = 'public'::regnamespace");
-        let drops: Vec<String> =
-            checks.iter().map(|row| format!("ALTER TABLE {} DROP CONSTRAINT {};", row[0], row[1])).collect();
-        let dropped = drops.concat();
+        let drops: String = copy.sql(CHECKS).into_iter().flatten().collect();
         let damage = damage.replace("randomblob(16)", "decode(md5('x'), 'hex')");
-        copy.sql(&format!("{dropped} SET session_replication_role = replica; {damage}"));
+        copy.sql(&format!("{drops} SET session_replication_role = replica; {damage}"));
         let damaged = Shared::of(copy, directory);
         let (code, out, err) = damaged.ledger(&["verify", "--json"]);
         let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
@@ -179,6 +187,29 @@ async fn verification_finds_damage_in_postgres_and_the_books_are_read() {
         assert!(code == 1 && found, "{damage}: {rule} {id} was not found in {lines:#?} {err}");
         directory = damaged.directory;
     }
+}
+
+impl Aged for Shared {
+    fn setup(&self) -> Setup {
+        Self::setup(self).data_dir(self.directory.path())
+    }
+
+    fn change(&self, text: &str) {
+        self.database.sql(text);
+    }
+
+    fn number(&self, text: &str) -> i64 {
+        self.database.number(text)
+    }
+
+    fn verified(&self) -> bool {
+        self.ledger(&["verify"]).0 == 0
+    }
+}
+
+#[tokio::test]
+async fn in_postgres_an_address_is_forgotten_and_its_request_is_still_known() {
+    forgets_and_still_knows(&Shared::migrated(&shared())).await;
 }
 
 #[tokio::test]

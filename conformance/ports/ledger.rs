@@ -20,6 +20,11 @@ macro_rules! ledger_contract {
             times_are_kept_in_whole_microseconds,
             several_are_recalled_at_once,
             a_ledger_that_works_says_so,
+        ], forgetting: [
+            every_record_is_walked_over_once_in_the_order_of_its_beginning,
+            a_record_that_is_over_forgets_its_address_and_nothing_else,
+            what_was_forgotten_stays_so_whatever_comes,
+            an_open_record_forgets_nothing,
         ], money: [
             money_is_posted_with_its_outcome_and_sums_to_zero,
             each_final_outcome_makes_one_event,
@@ -61,6 +66,7 @@ macro_rules! ledger_contract {
     };
 }
 
+mod forgetting;
 mod lists;
 mod money;
 mod outbox;
@@ -69,6 +75,7 @@ mod released;
 mod samples;
 mod sqlite;
 mod postgres;
+mod postgres_hosts;
 
 use std::sync::Arc;
 

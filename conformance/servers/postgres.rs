@@ -27,6 +27,8 @@ rm -rf "$0""#;
 pub struct Server {
     directory: PathBuf,
     port: u16,
+    /// Settings of its own, as the command line takes them.
+    settings: Vec<&'static str>,
     running: Mutex<Option<Child>>,
     guardian: Mutex<Option<(Child, ChildStdin)>>,
 }
@@ -40,6 +42,49 @@ pub fn shared() -> Arc<Server> {
 impl Server {
     /// Makes a server and starts it.
     pub fn start() -> Self {
+        let server = Self::placed(&[]);
+        server.make("initdb", &["-U", USER, "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]);
+        server.restart();
+        server
+    }
+
+    /// The same, with TLS: the certificate is `cert.pem` of a directory, its key `key.pem`.
+    pub fn encrypted(certificate: &Path) -> Self {
+        let server = Self::placed(&["ssl=on", "ssl_cert_file=../cert.pem", "ssl_key_file=../key.pem"]);
+        for name in ["cert.pem", "key.pem"] {
+            let own = server.directory.join(name);
+            std::fs::copy(certificate.join(name), &own).expect("a copy");
+            Self::own(&own);
+        }
+        server.make("initdb", &["-U", USER, "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]);
+        server.restart();
+        server
+    }
+
+    /// A standby of another, which from now on follows it and takes no writes.
+    pub fn standby_of(primary: &Self) -> Self {
+        let server = Self::placed(&[]);
+        let url = primary.url("postgres");
+        server.make("pg_basebackup", &["-d", &url, "-R", "-X", "stream", "-c", "fast", "--no-sync"]);
+        server.restart();
+        server
+    }
+
+    /// Makes a standby a primary; answers when it takes writes.
+    pub fn promote(&self) {
+        let promoted = self.ask("postgres", "SELECT pg_promote()");
+        assert!(promoted.status.success(), "{}", String::from_utf8_lossy(&promoted.stderr));
+    }
+
+    /// From now on a commit is answered when a standby has it, too.
+    pub fn wait_for_a_standby(&self) {
+        for text in ["ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (*)'", "SELECT pg_reload_conf()"] {
+            let done = self.ask("postgres", text);
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        }
+    }
+
+    fn placed(settings: &[&'static str]) -> Self {
         let directory = tempfile::Builder::new().prefix("onbill-postgres-").tempdir().expect("a directory").keep();
         let guardian = Command::new("sh")
             .args(["-c", GUARDIAN])
@@ -53,40 +98,55 @@ impl Server {
         let server = Self {
             directory,
             port: free_port(),
+            settings: settings.to_vec(),
             running: Mutex::new(None),
             guardian: Mutex::new(Some((guardian, input))),
         };
-        if is_root() {
-            let owned = Command::new("chown").arg("postgres").arg(&server.directory).status().expect("chown");
-            assert!(owned.success(), "the user postgres comes with the package postgresql");
-        }
-        let made = unprivileged("initdb")
-            .arg("-D")
-            .arg(server.data())
-            .args(["-U", USER, "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"])
-            .current_dir(&server.directory)
-            .output()
-            .expect("initdb runs");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        server.restart();
+        Self::own(&server.directory);
         server
     }
 
-    /// Starts it again on its port, and waits until it answers.
+    /// Gives a file to the user that the server runs as.
+    fn own(path: &Path) {
+        if is_root() {
+            let owned = Command::new("chown").arg("postgres").arg(path).status().expect("chown");
+            assert!(owned.success(), "the user postgres comes with the package postgresql");
+        }
+    }
+
+    /// Makes its data with a program that takes a directory.
+    fn make(&self, program: &str, arguments: &[&str]) {
+        let mut command = unprivileged(program);
+        let made = command.arg("-D").arg(self.data()).args(arguments).current_dir(&self.directory).output();
+        let made = made.expect("it runs");
+        assert!(made.status.success(), "{program}: {}", String::from_utf8_lossy(&made.stderr));
+    }
+
+    /// Starts it again on its port, and waits until it answers. One that ends at once is started anew: what was killed
+    /// may hold its memory for a moment longer.
     pub fn restart(&self) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let log = std::fs::File::options().create(true).append(true).open(self.directory.join("log")).expect("a log");
-        let mut command = unprivileged("postgres");
-        command.arg("-D").arg(self.data()).arg("-k").arg(&self.directory);
-        command.args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300"]);
-        let child = command.current_dir(&self.directory).stdout(Stdio::null()).stderr(log).spawn();
-        *running = Some(child.expect("postgres starts"));
+        let mut child = self.spawn();
         let since = Instant::now();
         while !self.ask("postgres", "SELECT 1").status.success() {
             let log = || std::fs::read_to_string(self.directory.join("log")).unwrap_or_default();
             assert!(since.elapsed() < PATIENCE, "the server does not answer; its log: {}", log());
             std::thread::sleep(Duration::from_millis(20));
+            if child.try_wait().expect("a child").is_some() {
+                child = self.spawn();
+            }
         }
+        *running = Some(child);
+    }
+
+    fn spawn(&self) -> Child {
+        let log = std::fs::File::options().create(true).append(true).open(self.directory.join("log")).expect("a log");
+        let mut command = unprivileged("postgres");
+        command.arg("-D").arg(self.data()).arg("-k").arg(&self.directory);
+        command.args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300"]);
+        command.args(self.settings.iter().flat_map(|setting| ["-c", setting]));
+        let child = command.current_dir(&self.directory).stdout(Stdio::null()).stderr(log).spawn();
+        child.expect("postgres starts")
     }
 
     /// Kills every process of it, as a loss of power would.
@@ -189,6 +249,11 @@ impl Database {
     /// An empty one on the shared server.
     pub fn fresh() -> Self {
         Self::on(&shared())
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// How to reach it.

@@ -194,6 +194,11 @@ impl Ledger for LedgerPort {
         due
     }
 
+    async fn walk(&self, after: i64, rows_max: u32) -> Result<Vec<Listed>, LedgerUnavailable> {
+        self.reach().await?;
+        self.archive.store.walk(after, rows_max).await
+    }
+
     async fn check(&self) -> Result<(), LedgerUnavailable> {
         self.reach().await
     }

@@ -160,6 +160,10 @@ impl Ledger for PlainLedger {
         Ok(self.pages().books.records.iter().filter(is_due).cloned().collect())
     }
 
+    async fn walk(&self, _after: i64, _rows_max: u32) -> Result<Vec<Listed>, LedgerUnavailable> {
+        Ok(Vec::new())
+    }
+
     async fn check(&self) -> Result<(), LedgerUnavailable> {
         Ok(())
     }

@@ -104,6 +104,16 @@ impl Address {
     }
 }
 
+/// What stands for an address that is kept no longer: a keyed digest, by which it is known again when it comes again, and
+/// which tells nobody without the key what it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddressDigest {
+    /// The word for the type that the address had.
+    pub type_word: &'static str,
+    /// The digest.
+    pub bits: [u8; 16],
+}
+
 /// The word for phone numbers.
 pub const MSISDN: &str = "MSISDN";
 /// The word for e-mail addresses.

@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use super::booking::{self, Opened};
 use super::flight::{self, Answered, Stage};
+use super::forget::recall;
 use super::{Caller, Gateway, Stop, account, reconcile, refund};
 use crate::domain::account::{Account, AccountKey, Purpose, admit as admit_account, admit_payment};
 use crate::domain::address::Address;
 use crate::domain::catalogue::Violation;
 use crate::domain::directory::{CspProfile, Route};
 use crate::domain::transaction::admit::{self, Stamp};
-use crate::domain::transaction::replay::{Recalled, recall};
+use crate::domain::transaction::replay::Recalled;
 use crate::domain::transaction::request::{self, Raw, WellFormed};
 use crate::domain::transaction::{Expected, Kind, Refusal, Status, UnitOfWork};
 use crate::ports::Cause;
@@ -60,7 +61,7 @@ pub fn read(gateway: &Gateway, caller: &Caller, raw: &Raw<'_>) -> (request::Read
 pub(super) async fn work(gateway: &Arc<Gateway>, ask: &Ask, stage: &Stage) -> Result<Answered, Stop> {
     for _ in 0..DECISIONS_MAX {
         let record = gateway.ledger.recall(&ask.request.key).await?;
-        let recalled = recall(record.as_ref(), &ask.request.compared, gateway.clock.now());
+        let recalled = recall(gateway, ask, record.as_ref());
         let expected = match (recalled, record) {
             (Recalled::Final, Some(record)) => return Ok(Answered::replayed(&record)),
             (Recalled::Underway, Some(record)) => {

@@ -11,10 +11,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::charge::{Ask, work};
+use super::forget::recall;
 use super::{Gateway, Stop};
 use crate::domain::catalogue::outcome;
 use crate::domain::ids::ExtTransactionId;
-use crate::domain::transaction::replay::{Recalled, recall};
+use crate::domain::transaction::replay::Recalled;
 use crate::domain::transaction::{Refusal, State, Status, Transaction};
 use crate::ports::Cause;
 use crate::ports::ephemeral::{EphemeralUnavailable, Flight, Ticket};
@@ -235,7 +236,7 @@ enum Left {
 async fn left_behind(gateway: &Gateway, ask: &Ask) -> Option<Left> {
     let recalled = tokio::time::timeout(ask.caller.time_left(), gateway.ledger.recall(&ask.request.key)).await;
     let record = recalled.ok()?.ok()?;
-    Some(match (recall(record.as_ref(), &ask.request.compared, gateway.clock.now()), record) {
+    Some(match (recall(gateway, ask, record.as_ref()), record) {
         (Recalled::Final, Some(record)) => Left::Final(Box::new(record)),
         (Recalled::Underway, _) => Left::Underway,
         (Recalled::Final | Recalled::Fresh | Recalled::Another | Recalled::Orphan | Recalled::Released, _) => {
@@ -248,7 +249,7 @@ async fn left_behind(gateway: &Gateway, ask: &Ask) -> Option<Left> {
 async fn out_of_time(gateway: &Gateway, ask: &Ask) -> Result<Answered, Stop> {
     let recalled = tokio::time::timeout(LAST_LOOK, gateway.ledger.recall(&ask.request.key)).await;
     let record = recalled.ok().and_then(Result::ok).flatten();
-    match (recall(record.as_ref(), &ask.request.compared, gateway.clock.now()), &record) {
+    match (recall(gateway, ask, record.as_ref()), &record) {
         (Recalled::Another, _) => Err(Refusal::AlreadyUsed.into()),
         (Recalled::Final, Some(record)) => Ok(Answered::replayed(record)),
         _ => Ok(Answered::pending(ask, Origin::Replayed)),

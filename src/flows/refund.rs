@@ -5,6 +5,7 @@
 //! identity alone. The cap is decided in `domain/transaction/refund.rs` and enforced by the ledger.
 
 use super::charge::{Ask, named_account};
+use super::forget::digest_for;
 use super::{Gateway, Stop, account};
 use crate::domain::account::AccountKey;
 use crate::domain::directory::Route;
@@ -22,6 +23,7 @@ pub(super) async fn decide(gateway: &Gateway, ask: &Ask, stamp: Stamp) -> Result
         Some(charge) if needs_lookup(&ask.request, charge) => {
             AddressEvidence::Account(account_of_address(gateway, ask, charge).await?)
         }
+        Some(charge) if charge.forgotten.is_some() => AddressEvidence::Digest(digest_for(gateway, ask, Some(charge))),
         Some(_) | None => AddressEvidence::Text,
     };
     let unit = admit(&ask.request, charge.as_ref(), named.as_ref(), &evidence, stamp)?;

@@ -85,6 +85,10 @@ pub trait Ledger: Send + Sync {
     /// Records that somebody must look at: their `due_at` is `now` or earlier. Oldest due first.
     async fn due(&self, now: Time, rows_max: u32) -> Result<Vec<Transaction>, LedgerUnavailable>;
 
+    /// All records in whatever state, in the order in which they were begun: those after a number of the ledger's own (0:
+    /// from the first on). For whoever has to look at every one, a bounded number at a time.
+    async fn walk(&self, after: i64, rows_max: u32) -> Result<Vec<Listed>, LedgerUnavailable>;
+
     /// Whether the ledger would take a commit now.
     async fn check(&self) -> Result<(), LedgerUnavailable>;
 }

@@ -31,7 +31,7 @@ use self::postgres::{Ledger, Postgres};
 use self::problem::{Problem, Problems};
 use self::redis::{Ephemeral, Redis};
 use self::shape::Report;
-use self::tables::{Charge, GuardTable, Keys, Log, Pin, Reconcile, Sandbox, Server, Tables, Webhooks};
+use self::tables::{Charge, GuardTable, Keys, Log, Pin, Reconcile, Retention, Sandbox, Server, Tables, Webhooks};
 use crate::domain::api_key::PartnerKeys;
 use crate::domain::directory::Directory;
 use crate::domain::ids::CspId;
@@ -96,6 +96,8 @@ pub struct Config {
     pub charge: Charge,
     /// The worker that finds outcomes out.
     pub reconcile: Reconcile,
+    /// What the ledger forgets.
+    pub retention: Retention,
     /// Keys of the gateway itself.
     pub keys: Keys,
     /// How events are carried.
@@ -153,6 +155,7 @@ impl Config {
             pin,
             charge,
             reconcile,
+            retention,
             keys,
             ephemeral,
             redis,
@@ -170,6 +173,7 @@ impl Config {
             pin,
             charge,
             reconcile,
+            retention,
             keys,
             webhooks,
             ephemeral,

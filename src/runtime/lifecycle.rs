@@ -26,7 +26,7 @@ use super::reload::Reloader;
 use super::serve;
 use super::telemetry::{self, Format, TelemetryError};
 use super::wiring::{self, Wired, WiringError};
-use super::workers::{self, ReconcileBounds};
+use super::workers::{self, ForgetBounds, ReconcileBounds};
 use crate::faces::auth::Keys;
 use crate::faces::grpc;
 use crate::faces::json::{JsonFace, JsonFaceError};
@@ -182,10 +182,10 @@ async fn live(
     let admin = Admin { current: current.clone(), overseen, metrics, stop: stop.clone() };
     let admin = tokio::spawn(admin::serve(admin_listener, admin, admin_stop.clone()));
     background.spawn(workers::reconcile(current.clone(), reconcile_bounds(config), stop.clone()));
+    background.spawn(workers::forget(current.clone(), forget_bounds(config), stop.clone()));
     background.spawn(workers::deliver(current.clone(), stop.clone()));
     background.spawn(workers::watch(current.clone(), stop.clone()));
-    let effective = config.effective.clone();
-    let reloader = Reloader { sources, effective, adapters, faces, successor };
+    let reloader = Reloader { sources, effective: config.effective.clone(), adapters, faces, successor };
     background.spawn(reloader.listen(asked, stop.clone()));
     let server = tokio::spawn(serve::serve(listener, current, serve_bounds(config), stop.clone()));
 
@@ -224,6 +224,10 @@ fn reconcile_bounds(config: &Config) -> ReconcileBounds {
         pause: Duration::from_millis(u64::from(config.reconcile.poll_ms)),
         rows_max: config.reconcile.batch_max,
     }
+}
+
+fn forget_bounds(config: &Config) -> ForgetBounds {
+    ForgetBounds { months: config.retention.address_months, rows_max: config.retention.batch_max }
 }
 
 fn serve_bounds(config: &Config) -> serve::Bounds {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::current::Current;
 use crate::domain::ids::PartnerId;
-use crate::flows::{deliver, reconcile, watch};
+use crate::flows::{deliver, forget, reconcile, watch};
 
 /// Bounds of reconciliation, from the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +39,46 @@ pub async fn reconcile(current: Current, bounds: ReconcileBounds, stop: Cancella
                 PAUSE_AFTER_FAILURE
             }
         };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Bounds of forgetting, from the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct ForgetBounds {
+    /// Months after which an address is replaced by its digest. `None`: never.
+    pub months: Option<u32>,
+    /// Most records of one step.
+    pub rows_max: u32,
+}
+
+/// Rest between two steps of one walk over the ledger.
+const STEP_PAUSE: Duration = Duration::from_millis(100);
+/// Rest between two walks: what is counted in months can wait for an hour.
+const WALK_PAUSE: Duration = Duration::from_hours(1);
+
+/// Walks over the ledger again and again until `stop` is called, and lets old addresses be forgotten.
+pub async fn forget(current: Current, bounds: ForgetBounds, stop: CancellationToken) {
+    let Some(months) = bounds.months else { return };
+    let (mut after, mut forgotten) = (0, 0_usize);
+    loop {
+        let pause = match forget::step(&current.gateway(), months, after, bounds.rows_max).await {
+            Ok(walked) => {
+                forgotten = forgotten.saturating_add(walked.forgotten);
+                after = walked.next.unwrap_or_default();
+                if walked.next.is_some() { STEP_PAUSE } else { WALK_PAUSE }
+            }
+            Err(error) => {
+                tracing::warn!(cause = ?error.0, "old addresses cannot be forgotten");
+                PAUSE_AFTER_FAILURE
+            }
+        };
+        if pause == WALK_PAUSE && forgotten > 0 {
+            tracing::info!(addresses = std::mem::take(&mut forgotten), "replaced by their digests");
+        }
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}

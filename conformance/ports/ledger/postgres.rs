@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use onbill::adapters::ledger::postgres::{self, PostgresLedger, Settings, Tls};
 use onbill::domain::transaction::{Kind, State, Transaction, UnitOfWork};
@@ -18,7 +18,11 @@ use super::samples;
 use super::{Books, Subject};
 use crate::servers::postgres::{Database, Server, shared};
 
-/// Settings for a server of the tests.
+/// Longest wait for something that must come: generous, since test machines are busy.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Settings for a server of the tests. They are as patient as the tests: where many run on a busy machine a server may
+/// take seconds over anything, and what holds a lock on purpose must not be taken for what hangs.
 pub fn settings(url: &str) -> Settings {
     Settings {
         url: url.to_owned(),
@@ -28,8 +32,8 @@ pub fn settings(url: &str) -> Settings {
         readers_max: 4,
         writers: 2,
         queue_max: 4096,
-        connect_timeout: Duration::from_secs(2),
-        statement_timeout: Duration::from_secs(5),
+        connect_timeout: PATIENCE,
+        statement_timeout: PATIENCE,
     }
 }
 
@@ -106,13 +110,24 @@ async fn somebody(database: &Database) -> Client {
 /// Lets others run until so many sessions wait for a lock.
 async fn until_waiting(somebody: &Client, sessions: i64) {
     let text = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    let since = Instant::now();
     loop {
+        assert!(since.elapsed() < PATIENCE, "{sessions} sessions were to wait for a lock");
         // What was seen once in a transaction would be seen again and again.
         somebody.batch_execute("SELECT pg_stat_clear_snapshot()").await.expect("an answer");
         if somebody.query_one(text, &[]).await.expect("an answer").get::<_, i64>(0) >= sessions {
             return;
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Lets others run until so many units wait to be written.
+async fn until_queued(ledger: &PostgresLedger, units: usize) {
+    let since = Instant::now();
+    while ledger.waiting() < units {
+        assert!(since.elapsed() < PATIENCE, "{units} units were to queue");
+        tokio::task::yield_now().await;
     }
 }
 
@@ -185,9 +200,7 @@ async fn a_hundred_refunds_in_one_batch_keep_the_cap() {
     let before = ledger.figures().batches;
     let refunds = (0..100).map(|number| samples::refund(&format!("r{number}"), &charge, "-0.35")).collect();
     let refunds = committed(&ledger, refunds);
-    while ledger.waiting() < 100 {
-        tokio::task::yield_now().await;
-    }
+    until_queued(&ledger, 100).await;
     somebody.batch_execute("COMMIT").await.expect("the lock is given back");
     let mut taken = 0;
     for task in first.into_iter().chain(refunds) {
@@ -263,7 +276,9 @@ async fn a_refund_whose_id_another_gateway_takes_gives_its_share_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deadlock_is_tried_again() {
     let database = migrated(&shared()).await;
-    let one_writer = Settings { writers: 1, ..settings(&database.url()) };
+    // The server looks for a circle once in each wait, after so long: by then the circle must be closed.
+    let url = format!("{}?options=-c%20deadlock_timeout%3D3s", database.url());
+    let one_writer = Settings { writers: 1, ..settings(&url) };
     let ledger = open(&one_writer).await;
     let first = done(&ledger, samples::charge("c1", "10")).await;
     let second = done(&ledger, samples::charge("c2", "10")).await;
@@ -278,9 +293,7 @@ async fn a_deadlock_is_tried_again() {
     // What queues meanwhile is one batch: the third begins nothing, and both rows are locked for it.
     let units = vec![samples::taken(&first), samples::booked(&second)];
     let both = committed(&ledger, units);
-    while ledger.waiting() < 2 {
-        tokio::task::yield_now().await;
-    }
+    until_queued(&ledger, 2).await;
     hold.batch_execute("COMMIT").await.expect("the first goes on");
     for task in waits {
         assert!(matches!(task.await.expect("no panic"), Ok(Commit::Done { version: 2 })));
@@ -307,9 +320,7 @@ async fn at_the_bound_of_the_queue_nothing_is_written_and_it_is_said() {
     let first = committed(&ledger, vec![samples::booked(&pending)]);
     until_waiting(&somebody, 1).await;
     let queued = committed(&ledger, (0..16).map(|number| samples::charge(&format!("q{number}"), "10")).collect());
-    while ledger.waiting() < 16 {
-        tokio::task::yield_now().await;
-    }
+    until_queued(&ledger, 16).await;
     let refused = ledger.commit(samples::charge("too-many", "10")).await.expect_err("there is no room");
     assert!(refused.0.to_note().contains("too many"), "{refused:?}");
     somebody.batch_execute("COMMIT").await.expect("the lock is given back");

@@ -154,6 +154,7 @@ fn full(id: &str) -> Transaction {
             description: Arc::from("films \u{1F3AC}\0and more\r\n'\";--"),
             reference_id: ExtTransactionId::parse("A.b_c:d-9"),
         },
+        forgotten: None,
         account: AccountKey { csp: CspId::new("csp-2"), reference: AccountRef::new("sub\0-1\u{1F4F1}") },
         charge_code: ChargeCode::new("BÁSICO"),
         money: Money::new(999_999_999_999, Currency::from_code("KWD").expect("a currency")),

@@ -79,7 +79,11 @@ impl Sample<'_> {
     pub fn refund(&self, charge: &Transaction) -> UnitOfWork {
         let request = self.read();
         let stamp = self.stamp(&request);
-        refund::admit(&request, Some(charge), None, &AddressEvidence::Text, stamp).expect("a refund")
+        let evidence = match charge.forgotten {
+            None => AddressEvidence::Text,
+            Some(digest) => AddressEvidence::Digest(Some(digest)),
+        };
+        refund::admit(&request, Some(charge), None, &evidence, stamp).expect("a refund")
     }
 
     fn read(&self) -> WellFormed {

@@ -31,7 +31,7 @@ pub(super) enum Change {
     TakeUp,
     /// The record moves on, or is leased, or was asked about: what the request fixed stays as it is.
     Move,
-    /// A final record is noted for people to look at: nothing else of it changes.
+    /// A record that is over is noted for people to look at, or forgets its address: nothing else of it changes.
     Note,
 }
 
@@ -84,7 +84,8 @@ pub(super) fn judge(stored: Option<Stored>, unit: &UnitOfWork) -> Result<Judgeme
     let (change, version) = match (unit.expected, stored) {
         (Expected::Absent, None) => (Change::Insert, 0),
         (Expected::Version(expected), Some(stored)) if stored.version == expected => {
-            let Some(change) = change(stored.state, next) else {
+            let Some(change) = change(stored.state, next).or_else(|| forgetting(stored.state, &unit.transaction))
+            else {
                 return Ok(Judgement::Conflict);
             };
             if stored.reference != unit.transaction.reference {
@@ -112,6 +113,12 @@ fn change(stored: State, next: State) -> Option<Change> {
         (State::Success | State::Failure, _) => (stored == next).then_some(Change::Note),
         (State::Pending | State::Unknown, _) => (stored == next || stored.may_become(next)).then_some(Change::Move),
     }
+}
+
+/// A released record takes no notes; like every record that is over it forgets its address in time.
+fn forgetting(stored: State, next: &Transaction) -> Option<Change> {
+    let forgets = stored == State::Released && next.state == State::Released && next.forgotten.is_some();
+    forgets.then_some(Change::Note)
 }
 
 fn check_beginning(change: Change, record: &Transaction) -> Result<(), IllFormed> {

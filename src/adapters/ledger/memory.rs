@@ -137,7 +137,12 @@ impl Books {
         };
         *stored = match change {
             Change::Note => {
-                Transaction { version, stuck: next.stuck, private_note: next.private_note, ..stored.clone() }
+                let mut noted =
+                    Transaction { version, stuck: next.stuck, private_note: next.private_note, ..stored.clone() };
+                if next.forgotten.is_some() {
+                    (noted.compared.address, noted.forgotten) = (None, next.forgotten);
+                }
+                noted
             }
             Change::Move => Transaction {
                 account: stored.account.clone(),
@@ -166,6 +171,16 @@ impl Books {
         rows
     }
 
+    fn walk(&self, after: i64, rows_max: u32) -> Vec<Listed> {
+        let rows = self.records.iter().zip(1..).skip_while(|(_, sequence)| *sequence <= after);
+        let rows = rows.take(usize::try_from(rows_max).unwrap_or(usize::MAX));
+        rows.map(|(record, sequence)| {
+            let cursor = Cursor { accepted_at_us: record.accepted_at.as_microsecond(), sequence };
+            Listed { transaction: record.clone(), cursor }
+        })
+        .collect()
+    }
+
     fn due(&self, now: Time, rows_max: u32) -> Vec<Transaction> {
         let mut due: Vec<&Transaction> =
             self.records.iter().filter(|record| record.due_at.is_some_and(|due_at| due_at <= now)).collect();
@@ -178,6 +193,7 @@ impl Books {
 fn kept(next: Transaction, stored: &Transaction) -> Transaction {
     Transaction {
         compared: stored.compared.clone(),
+        forgotten: stored.forgotten,
         refunds_held_minor: stored.refunds_held_minor,
         refunds_done_minor: stored.refunds_done_minor,
         ..next
@@ -236,6 +252,10 @@ impl Ledger for MemoryLedger {
 
     async fn due(&self, now: Time, rows_max: u32) -> Result<Vec<Transaction>, LedgerUnavailable> {
         Ok(self.books().due(now, rows_max))
+    }
+
+    async fn walk(&self, after: i64, rows_max: u32) -> Result<Vec<Listed>, LedgerUnavailable> {
+        Ok(self.books().walk(after, rows_max))
     }
 
     async fn check(&self) -> Result<(), LedgerUnavailable> {

@@ -88,6 +88,7 @@ pub(super) fn intent(
             Expected::Version(version) => version,
         },
         compared: request.compared.clone(),
+        forgotten: None,
         account,
         charge_code,
         money,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::Time;
 use super::account::{AccountKey, SealedAccountId};
-use super::address::Address;
+use super::address::{Address, AddressDigest};
 use super::catalogue::{Violation, outcome};
 use super::event::Event;
 use super::ids::{AccountRef, ChargeCode, CspId, ExtTransactionId, InstanceId, PartnerId, ProductId, Reference};
@@ -21,6 +21,7 @@ pub mod refund;
 pub mod replay;
 pub mod settle;
 pub mod decide;
+pub mod forget;
 
 use self::decide::Decision;
 
@@ -183,7 +184,7 @@ impl State {
 /// The fields by which "the same request" is decided (contract section 3), as they were sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compared {
-    /// Type and address, where they were sent.
+    /// Type and address, where they were sent. A record whose address was forgotten has none, as one without.
     pub address: Option<Address>,
     /// The account id, where it was sent.
     pub account_id: Option<SealedAccountId>,
@@ -224,6 +225,8 @@ pub struct Transaction {
     pub version: u32,
     /// The request, as far as it is compared.
     pub compared: Compared,
+    /// What stands for the address of the request, once that is kept no longer.
+    pub forgotten: Option<AddressDigest>,
     /// The account it is booked to.
     pub account: AccountKey,
     /// What the CSP calls the product.

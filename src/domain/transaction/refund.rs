@@ -9,6 +9,7 @@ use super::admit::{Stamp, intent};
 use super::request::WellFormed;
 use super::{Hold, Refusal, State, Transaction, UnitOfWork};
 use crate::domain::account::AccountKey;
+use crate::domain::address::{Address, AddressDigest};
 use crate::domain::catalogue::{Violation, field, reason};
 use crate::domain::directory::Refunds;
 use crate::domain::money::Money;
@@ -21,16 +22,16 @@ pub enum AddressEvidence {
     /// By its account, since the charge was made to an address of another type, or by account id alone. `None` where
     /// the CSP does not know the address.
     Account(Option<AccountKey>),
+    /// By its digest, since the charge has forgotten its address. `None` where the refund names none.
+    Digest(Option<AddressDigest>),
 }
 
 /// Whether the address of a refund can only be compared by looking its account up.
 #[must_use]
 pub fn needs_lookup(request: &WellFormed, charge: &Transaction) -> bool {
-    match (&request.compared.address, &charge.compared.address) {
-        (None, _) => false,
-        (Some(_), None) => true,
-        (Some(own), Some(charged)) => own.type_word() != charged.type_word(),
-    }
+    let charged = charge.compared.address.as_ref().map(Address::type_word);
+    let charged = charged.or_else(|| charge.forgotten.as_ref().map(|digest| digest.type_word));
+    request.compared.address.as_ref().is_some_and(|own| Some(own.type_word()) != charged)
 }
 
 /// Holds a refund against its charge and makes its intent, with its share of the charge.
@@ -74,6 +75,7 @@ fn differences(
         (None, _) => true,
         (Some(address), AddressEvidence::Text) => charge.compared.address.as_ref() == Some(address),
         (Some(_), AddressEvidence::Account(found)) => found.as_ref() == Some(&charge.account),
+        (Some(_), AddressEvidence::Digest(digest)) => digest.is_some() && *digest == charge.forgotten,
     };
     let mut violations = Vec::new();
     if !same_address {
@@ -238,5 +240,24 @@ mod tests {
             let outcome = admit(&request, Some(&charge), None, &evidence, samples::stamp());
             assert_eq!(outcome.is_ok(), admitted, "{evidence:?}");
         }
+    }
+
+    #[test]
+    fn a_charge_that_forgot_its_address_knows_it_by_its_digest() {
+        let [digest, other] = [7, 8].map(|byte| AddressDigest { type_word: "MSISDN", bits: [byte; 16] });
+        let mut charge = samples::charge("c1", "10");
+        (charge.state, charge.compared.address, charge.forgotten) = (State::Success, None, Some(digest));
+        let mut request = samples::refund_request("r1", "c1", "-1");
+        assert!(!needs_lookup(&request, &charge), "of the same type");
+        for (evidence, admitted) in [
+            (AddressEvidence::Digest(Some(digest)), true),
+            (AddressEvidence::Digest(Some(other)), false),
+            (AddressEvidence::Digest(None), false),
+        ] {
+            let outcome = admit(&request, Some(&charge), None, &evidence, samples::stamp());
+            assert_eq!(outcome.is_ok(), admitted, "{evidence:?}");
+        }
+        request.compared.address = Some(samples::email("5550100020@sandbox.example"));
+        assert!(needs_lookup(&request, &charge), "of another type");
     }
 }

@@ -5,6 +5,7 @@
 
 use super::{Compared, State, Transaction};
 use crate::domain::Time;
+use crate::domain::address::AddressDigest;
 
 /// What the ledger's record means for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,13 +24,14 @@ pub enum Recalled {
     Released,
 }
 
-/// Judges the record under a request's key.
+/// Judges the record under a request's key. A record that has forgotten its address is held against the digest of the
+/// request's.
 #[must_use]
-pub fn recall(record: Option<&Transaction>, request: &Compared, now: Time) -> Recalled {
+pub fn recall(record: Option<&Transaction>, request: &Compared, digest: Option<&AddressDigest>, now: Time) -> Recalled {
     let Some(record) = record else {
         return Recalled::Fresh;
     };
-    if record.compared != *request {
+    if !is_same(record, request, digest) {
         return Recalled::Another;
     }
     match record.state {
@@ -39,6 +41,15 @@ pub fn recall(record: Option<&Transaction>, request: &Compared, now: Time) -> Re
             Some(lease) if now < lease.until => Recalled::Underway,
             Some(_) | None => Recalled::Orphan,
         },
+    }
+}
+
+fn is_same(record: &Transaction, request: &Compared, digest: Option<&AddressDigest>) -> bool {
+    match &record.forgotten {
+        None => record.compared == *request,
+        Some(forgotten) => {
+            digest == Some(forgotten) && record.compared == Compared { address: None, ..request.clone() }
+        }
     }
 }
 
@@ -62,12 +73,12 @@ mod tests {
         ] {
             let mut record = sample.clone();
             record.state = state;
-            assert_eq!(recall(Some(&record), &sample.compared, now), expected, "{state:?}");
+            assert_eq!(recall(Some(&record), &sample.compared, None, now), expected, "{state:?}");
             let mut other = sample.compared.clone();
             other.description = "something else".into();
-            assert_eq!(recall(Some(&record), &other, now), Recalled::Another, "{state:?}");
+            assert_eq!(recall(Some(&record), &other, None, now), Recalled::Another, "{state:?}");
         }
-        assert_eq!(recall(None, &sample.compared, before), Recalled::Fresh);
+        assert_eq!(recall(None, &sample.compared, None, before), Recalled::Fresh);
     }
 
     #[test]
@@ -75,7 +86,22 @@ mod tests {
         let record = samples::charge("c1", "10");
         let same = samples::charge("c1", "10.00").compared;
         let other = samples::charge("c1", "10.01").compared;
-        assert_ne!(recall(Some(&record), &same, samples::now()), Recalled::Another);
-        assert_eq!(recall(Some(&record), &other, samples::now()), Recalled::Another);
+        assert_ne!(recall(Some(&record), &same, None, samples::now()), Recalled::Another);
+        assert_eq!(recall(Some(&record), &other, None, samples::now()), Recalled::Another);
+    }
+
+    #[test]
+    fn a_record_that_forgot_its_address_knows_the_same_request_by_its_digest() {
+        let sample = samples::charge("c1", "10");
+        let [digest, other] = [7, 8].map(|byte| AddressDigest { type_word: "MSISDN", bits: [byte; 16] });
+        let mut record = Transaction { state: State::Success, forgotten: Some(digest), ..sample.clone() };
+        record.compared.address = None;
+        let judged = |request: &Compared, digest| recall(Some(&record), request, digest, samples::now());
+        assert_eq!(judged(&sample.compared, Some(&digest)), Recalled::Final);
+        for unlike in [None, Some(&other)] {
+            assert_eq!(judged(&sample.compared, unlike), Recalled::Another, "{unlike:?}");
+        }
+        let another = Compared { description: "else".into(), ..sample.compared };
+        assert_eq!(judged(&another, Some(&digest)), Recalled::Another);
     }
 }

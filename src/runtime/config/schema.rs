@@ -107,6 +107,8 @@ pub const KEYS: &[Key] = &[
     key("charge.retry_pause_ms", whole(1, 10_000, "milliseconds")),
     key("reconcile.poll_ms", whole(10, 60_000, "milliseconds")),
     key("reconcile.batch_max", whole(1, 10_000, "transactions")),
+    key("retention.address_months", whole(1, 1_200, "months")),
+    key("retention.batch_max", whole(1, 10_000, "transactions")),
     key("keys.master_key_file", PATH),
     key("webhooks.ca_file", PATH),
     key("ephemeral.store", Allowed::Word(&["memory", "redis"])),

@@ -28,6 +28,8 @@ pub struct Tables {
     pub charge: Charge,
     /// `[reconcile]`
     pub reconcile: Reconcile,
+    /// `[retention]`
+    pub retention: Retention,
     /// `[keys]`
     pub keys: Keys,
     /// `[webhooks]`
@@ -177,6 +179,22 @@ pub struct Reconcile {
 impl Default for Reconcile {
     fn default() -> Self {
         Self { poll_ms: 200, batch_max: 64 }
+    }
+}
+
+/// What the ledger forgets, and when.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// Months after which the address of a transaction is replaced by its keyed digest. `None`: never.
+    pub address_months: Option<u32>,
+    /// Most transactions that are looked at in one step.
+    pub batch_max: u32,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { address_months: None, batch_max: 500 }
     }
 }
 

@@ -28,6 +28,12 @@ pub enum OpenError {
     /// No server answers, or none that takes writes.
     #[error("PostgreSQL cannot be reached: {0}; check postgres.url, that the server runs and that it is the primary")]
     Unreachable(String),
+    /// The server's certificate is not one to trust.
+    #[error(
+        "PostgreSQL's certificate is refused ({0}): name its authority in postgres.ca_file, and with postgres.tls = \
+         \"verify-full\" a host in postgres.url that the certificate is for"
+    )]
+    Untrusted(String),
     /// The database has another encoding.
     #[error("the database keeps its texts in {0}: make one with the encoding UTF8")]
     Encoding(String),
@@ -67,6 +73,7 @@ impl OpenError {
     pub(super) fn of(trouble: &Trouble) -> Self {
         match trouble {
             Trouble::Connection(_) | Trouble::Slow { .. } => Self::Unreachable(trouble.to_string()),
+            Trouble::Untrusted(why) => Self::Untrusted(why.clone()),
             Trouble::Server { .. } | Trouble::Unreadable(_) | Trouble::Busy(_) | Trouble::Stopped => {
                 Self::Refused(trouble.to_string())
             }
@@ -88,6 +95,9 @@ pub(super) enum Trouble {
     /// There is no connection, or there is none any more.
     #[error("{0}")]
     Connection(String),
+    /// The server's certificate is not one to trust.
+    #[error("its certificate is refused: {0}")]
+    Untrusted(String),
     /// The answer did not come in time.
     #[error("no answer within {} ms", .0.as_millis())]
     Slow(Duration),
@@ -118,7 +128,7 @@ impl Trouble {
     /// The connection is of no more use: it is broken, silent, or leads to a server that stops or takes no writes.
     pub(super) fn ends_the_connection(&self) -> bool {
         match self {
-            Self::Connection(_) | Self::Slow(_) => true,
+            Self::Connection(_) | Self::Untrusted(_) | Self::Slow(_) => true,
             Self::Server { code, .. } => {
                 let code = code.code();
                 ["08", "57P"].iter().any(|class| code.starts_with(class))
@@ -131,7 +141,12 @@ impl Trouble {
     const fn code(&self) -> Option<&SqlState> {
         match self {
             Self::Server { code, .. } => Some(code),
-            Self::Connection(_) | Self::Slow(_) | Self::Unreadable(_) | Self::Busy(_) | Self::Stopped => None,
+            Self::Connection(_)
+            | Self::Untrusted(_)
+            | Self::Slow(_)
+            | Self::Unreadable(_)
+            | Self::Busy(_)
+            | Self::Stopped => None,
         }
     }
 }
@@ -144,12 +159,20 @@ impl From<tokio_postgres::Error> for Trouble {
         let mut text = error.to_string();
         let mut source = std::error::Error::source(&error);
         while let Some(cause) = source {
+            if let Some(rustls::Error::InvalidCertificate(why)) = protection(cause) {
+                return Self::Untrusted(why.to_string());
+            }
             text.push_str(": ");
             text.push_str(&cause.to_string());
             source = cause.source();
         }
         Self::Connection(text)
     }
+}
+
+/// The error of the connection's protection that another error carries.
+fn protection<'a>(carrier: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    carrier.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
 }
 
 impl From<io::Error> for Trouble {

@@ -56,8 +56,9 @@ impl PostgresLedger {
     pub async fn open(settings: &Settings) -> Result<Self, OpenError> {
         let connector = Connector::new(settings)?;
         let connection = connector.connect().await.map_err(|trouble| OpenError::of(&trouble))?;
-        check_server(&connection).await?;
-        schema::read(&connection.client).await.map_err(|trouble| OpenError::of(&trouble))?.admit()?;
+        let patience = settings.statement_timeout.saturating_mul(2);
+        let checked = tokio::time::timeout(patience, check(&connection)).await;
+        checked.unwrap_or_else(|_| Err(OpenError::of(&Trouble::Slow(patience))))?;
         let lists = settings.readers_max.div_ceil(READERS_TO_A_LIST);
         Ok(Self {
             writers: Writers::start(&connector, settings),
@@ -98,6 +99,12 @@ pub async fn schema_state(settings: &Settings) -> Result<SchemaState, OpenError>
     schema::read(&connection.client).await.map_err(|trouble| OpenError::of(&trouble))
 }
 
+/// Whether the server and its schema are what this release can work with.
+async fn check(connection: &Connection) -> Result<(), OpenError> {
+    check_server(connection).await?;
+    schema::read(&connection.client).await.map_err(|trouble| OpenError::of(&trouble))?.admit()
+}
+
 /// What no setting of ours can make good.
 async fn check_server(connection: &Connection) -> Result<(), OpenError> {
     let read = async {
@@ -135,6 +142,10 @@ impl Ledger for PostgresLedger {
 
     async fn due(&self, now: Time, rows_max: u32) -> Result<Vec<Transaction>, LedgerUnavailable> {
         Ok(reads::due(&self.lists, now, rows_max).await?)
+    }
+
+    async fn walk(&self, after: i64, rows_max: u32) -> Result<Vec<Listed>, LedgerUnavailable> {
+        Ok(reads::walk(&self.lists, after, rows_max).await?)
     }
 
     async fn check(&self) -> Result<(), LedgerUnavailable> {

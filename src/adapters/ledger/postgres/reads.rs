@@ -5,6 +5,7 @@
 
 use std::cmp::min;
 
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::error::Trouble;
@@ -56,15 +57,22 @@ pub(super) async fn list(pool: &Pool, query: &ListQuery) -> Result<Vec<Listed>, 
         vec![&partner, &since_us, &before.accepted_at_us, &before.sequence, &rows_max];
     values.extend(account.iter().flatten().map(|text| -> &(dyn ToSql + Sync) { text }));
     let rows = pool.query(Does::Read, &list_text(query), &values).await?;
-    rows.iter()
-        .map(|row| {
-            let mut fields = Fields::of(row);
-            let sequence = fields.number()?;
-            let transaction = rows::transaction(&mut fields)?;
-            let accepted_at_us = transaction.accepted_at.as_microsecond();
-            Ok(Listed { transaction, cursor: Cursor { accepted_at_us, sequence } })
-        })
-        .collect()
+    rows.iter().map(listed).collect()
+}
+
+/// Records in the order in which they were begun, whatever they are.
+pub(super) async fn walk(pool: &Pool, after: i64, rows_max: u32) -> Result<Vec<Listed>, Trouble> {
+    let text = format!("SELECT t.seq, {TRANSACTION} FROM transactions AS t WHERE t.seq > $1 ORDER BY t.seq LIMIT $2");
+    let rows = pool.query(Does::Read, &text, &[&after, &i64::from(rows_max)]).await?;
+    rows.iter().map(listed).collect()
+}
+
+fn listed(row: &Row) -> Result<Listed, Trouble> {
+    let mut fields = Fields::of(row);
+    let sequence = fields.number()?;
+    let transaction = rows::transaction(&mut fields)?;
+    let accepted_at_us = transaction.accepted_at.as_microsecond();
+    Ok(Listed { transaction, cursor: Cursor { accepted_at_us, sequence } })
 }
 
 fn list_text(query: &ListQuery) -> String {

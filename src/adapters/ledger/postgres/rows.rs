@@ -9,11 +9,11 @@ use std::sync::Arc;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
-use super::super::words;
+use super::super::words::{self, Kept};
 use super::error::Trouble;
 use crate::domain::Time;
 use crate::domain::account::{AccountKey, SealedAccountId};
-use crate::domain::address::{Address, EMAIL, Email, MSISDN, Msisdn};
+use crate::domain::address::Address;
 use crate::domain::ids::{
     AccountRef, ChargeCode, CspId, ExtTransactionId, InstanceId, PartnerId, ProductId, Reference,
 };
@@ -145,13 +145,9 @@ impl<'row> Fields<'row> {
         })
     }
 
-    fn address(&mut self) -> Result<Option<Address>, Trouble> {
+    fn address(&mut self) -> Result<Option<Kept>, Trouble> {
         let kind = self.words_or_null(ToOwned::to_owned)?;
-        self.text_or_null(|text| match kind.as_deref() {
-            Some(MSISDN) => Some(Address::Msisdn(Msisdn::new(text))),
-            Some(EMAIL) => Email::parse(text).map(Address::Email),
-            Some(_) | None => None,
-        })
+        self.text_or_null(|text| words::kept_address(kind.as_deref()?, text))
     }
 
     fn lease(&mut self) -> Result<Option<Lease>, Trouble> {
@@ -167,12 +163,16 @@ impl<'row> Fields<'row> {
 
 /// Reads the columns of [`TRANSACTION`], in their order.
 pub(super) fn transaction(fields: &mut Fields<'_>) -> Result<Transaction, Trouble> {
+    let key = fields.key()?;
+    let (reference, state, version) = (fields.reference()?, fields.state()?, fields.number()?);
+    let (address, forgotten) = words::split(fields.address()?);
     Ok(Transaction {
-        key: fields.key()?,
-        reference: fields.reference()?,
-        state: fields.state()?,
-        version: fields.number()?,
-        compared: compared(fields)?,
+        key,
+        reference,
+        state,
+        version,
+        compared: compared(fields, address)?,
+        forgotten,
         account: AccountKey { csp: fields.words(CspId::new)?, reference: fields.words(AccountRef::new)? },
         charge_code: fields.words(ChargeCode::new)?,
         money: Money { minor: fields.number()?, currency: fields.text(Currency::from_code)? },
@@ -189,9 +189,9 @@ pub(super) fn transaction(fields: &mut Fields<'_>) -> Result<Transaction, Troubl
     })
 }
 
-fn compared(fields: &mut Fields<'_>) -> Result<Compared, Trouble> {
+fn compared(fields: &mut Fields<'_>, address: Option<Address>) -> Result<Compared, Trouble> {
     Ok(Compared {
-        address: fields.address()?,
+        address,
         account_id: fields.words_or_null(SealedAccountId::new)?,
         partner_product: fields.words(ProductId::new)?,
         amount: fields.text(Decimal::parse)?,

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use tokio_postgres::types::ToSql;
 
 use super::super::judge::Change;
-use super::super::words::{delivery_word, state_word};
+use super::super::words::{delivery_word, digest_words, state_word};
 use super::plan::Plan;
 use super::rows::stored;
 use crate::domain::Time;
@@ -70,11 +70,13 @@ FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6
  AS n (seq, state, version, lease_owner, lease_until_us, due_at_us, sent_before_us, inquiries, failure, \
   private_note, stuck) WHERE t.seq = n.seq";
 
-/// Notes on final records.
+/// Notes on records that are over, and digests in the place of their addresses.
 pub(super) const NOTE: &str = "\
-UPDATE transactions AS t SET version = n.version, private_note = n.private_note, stuck = n.stuck \
-FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[]) AS n (seq, version, private_note, stuck) \
-WHERE t.seq = n.seq";
+UPDATE transactions AS t SET version = n.version, private_note = n.private_note, stuck = n.stuck, \
+ sent_address_type = coalesce(n.address_type, t.sent_address_type), \
+ sent_address = coalesce(n.address, t.sent_address) \
+FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[]) \
+ AS n (seq, version, private_note, stuck, address_type, address) WHERE t.seq = n.seq";
 
 /// The double entry.
 pub(super) const POST: &str = "\
@@ -145,7 +147,10 @@ arrays! {
 }
 arrays! {
     /// Of [`NOTE`].
-    Notes { seq: i64, version: i64, private_note: Option<Text<'a>>, stuck: Option<Text<'a>>, }
+    Notes {
+        seq: i64, version: i64, private_note: Option<Text<'a>>, stuck: Option<Text<'a>>,
+        address_type: Option<&'static str>, address: Option<String>,
+    }
 }
 arrays! {
     /// Of [`POST`].
@@ -202,7 +207,8 @@ impl<'a> Notes<'a> {
         for (_, unit, _, version, seq) in plan.writes(units).filter(|(_, _, change, ..)| *change == Change::Note) {
             let record = &unit.transaction;
             let (note, stuck) = (record.private_note.as_deref(), record.stuck.as_deref());
-            notes.push(seq, i64::from(version), text_or_null(note), text_or_null(stuck));
+            let (address_type, address) = record.forgotten.as_ref().map(digest_words).unzip();
+            notes.push(seq, i64::from(version), text_or_null(note), text_or_null(stuck), address_type, address);
         }
         notes
     }

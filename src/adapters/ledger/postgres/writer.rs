@@ -283,10 +283,13 @@ impl Writer {
         if self.writing.as_ref().is_some_and(Writing::is_closed) {
             self.writing = None;
         }
-        let writing = match self.writing.take() {
-            Some(writing) => writing,
-            None => Writing::new(self.connector.connect().await?, self.slot).await?,
-        };
+        if let Some(writing) = self.writing.take() {
+            return Ok(self.writing.insert(writing));
+        }
+        let connection = self.connector.connect().await?;
+        let patience = self.connector.statement_timeout().saturating_mul(2);
+        let prepared = tokio::time::timeout(patience, Writing::new(connection, self.slot)).await;
+        let writing = prepared.unwrap_or(Err(Trouble::Slow(patience)))?;
         Ok(self.writing.insert(writing))
     }
 }

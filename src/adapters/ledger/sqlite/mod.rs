@@ -139,6 +139,10 @@ impl Ledger for SqliteLedger {
         self.readers.lists.read(move |connection| statements::due(connection, now, rows_max)).await
     }
 
+    async fn walk(&self, after: i64, rows_max: u32) -> Result<Vec<Listed>, LedgerUnavailable> {
+        self.readers.lists.read(move |connection| statements::walk(connection, after, rows_max)).await
+    }
+
     async fn check(&self) -> Result<(), LedgerUnavailable> {
         self.writer.probe().await
     }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Error, Row};
 
-use super::super::words;
+use super::super::words::{self, Kept};
 use crate::domain::Time;
 use crate::domain::account::{AccountKey, SealedAccountId};
-use crate::domain::address::{Address, EMAIL, Email, MSISDN, Msisdn};
+use crate::domain::address::Address;
 use crate::domain::ids::{
     AccountRef, ChargeCode, CspId, ExtTransactionId, InstanceId, PartnerId, ProductId, Reference,
 };
@@ -102,13 +102,9 @@ impl<'row, 'statement> Fields<'row, 'statement> {
         self.read(|value| value.as_blob().ok()?.try_into().ok().map(Reference::from_bytes))
     }
 
-    fn address(&mut self) -> Result<Option<Address>, Error> {
+    fn address(&mut self) -> Result<Option<Kept>, Error> {
         let kind = self.words_or_null(|word| word)?;
-        self.text_or_null(|text| match kind {
-            Some(MSISDN) => Some(Address::Msisdn(Msisdn::new(text))),
-            Some(EMAIL) => Email::parse(text).map(Address::Email),
-            Some(_) | None => None,
-        })
+        self.text_or_null(|text| words::kept_address(kind?, text))
     }
 
     fn lease(&mut self) -> Result<Option<Lease>, Error> {
@@ -126,16 +122,20 @@ impl<'row, 'statement> Fields<'row, 'statement> {
 
 /// Reads the columns of [`TRANSACTION`], in their order.
 pub(super) fn transaction(fields: &mut Fields<'_, '_>) -> Result<Transaction, Error> {
+    let key = TransactionKey {
+        partner: fields.words(PartnerId::new)?,
+        kind: fields.text(Kind::from_word)?,
+        ext_transaction_id: fields.text(ExtTransactionId::parse)?,
+    };
+    let (reference, state, version) = (fields.reference()?, fields.state()?, fields.number()?);
+    let (address, forgotten) = words::split(fields.address()?);
     Ok(Transaction {
-        key: TransactionKey {
-            partner: fields.words(PartnerId::new)?,
-            kind: fields.text(Kind::from_word)?,
-            ext_transaction_id: fields.text(ExtTransactionId::parse)?,
-        },
-        reference: fields.reference()?,
-        state: fields.state()?,
-        version: fields.number()?,
-        compared: compared(fields)?,
+        key,
+        reference,
+        state,
+        version,
+        compared: compared(fields, address)?,
+        forgotten,
         account: AccountKey { csp: fields.words(CspId::new)?, reference: fields.words(AccountRef::new)? },
         charge_code: fields.words(ChargeCode::new)?,
         money: Money { minor: fields.number()?, currency: fields.text(Currency::from_code)? },
@@ -152,9 +152,9 @@ pub(super) fn transaction(fields: &mut Fields<'_, '_>) -> Result<Transaction, Er
     })
 }
 
-fn compared(fields: &mut Fields<'_, '_>) -> Result<Compared, Error> {
+fn compared(fields: &mut Fields<'_, '_>, address: Option<Address>) -> Result<Compared, Error> {
     Ok(Compared {
-        address: fields.address()?,
+        address,
         account_id: fields.words_or_null(SealedAccountId::new)?,
         partner_product: fields.words(ProductId::new)?,
         amount: fields.text(Decimal::parse)?,

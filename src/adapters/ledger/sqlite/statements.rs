@@ -6,7 +6,7 @@
 
 use std::cmp::min;
 
-use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 
 use super::super::judge::Stored;
 use super::super::words;
@@ -135,9 +135,14 @@ pub(super) fn advance(
 
 /// Writes a note on a final record.
 pub(super) fn note(connection: &Connection, sequence: i64, record: &Transaction, version: u32) -> rusqlite::Result<()> {
+    let (word, digest) = record.forgotten.as_ref().map(words::digest_words).unzip();
     connection
-        .prepare_cached("UPDATE transactions SET version = ?2, private_note = ?3, stuck = ?4 WHERE seq = ?1")?
-        .execute(params![sequence, version, record.private_note.as_deref(), record.stuck.as_deref()])
+        .prepare_cached(
+            "UPDATE transactions SET version = ?2, private_note = ?3, stuck = ?4, \
+             sent_address_type = coalesce(?5, sent_address_type), sent_address = coalesce(?6, sent_address) \
+             WHERE seq = ?1",
+        )?
+        .execute(params![sequence, version, record.private_note.as_deref(), record.stuck.as_deref(), word, digest])
         .map(drop)
 }
 
@@ -252,16 +257,21 @@ pub(super) fn list(connection: &Connection, query: &ListQuery) -> rusqlite::Resu
     let mut values: Vec<&dyn ToSql> =
         vec![&partner, &since_us, &before.accepted_at_us, &before.sequence, &query.rows_max];
     values.extend(account.iter().flatten().map(|text| -> &dyn ToSql { text }));
-    connection
-        .prepare_cached(&list_text(query))?
-        .query_map(values.as_slice(), |row| {
-            let mut fields = Fields::of(row);
-            let sequence = fields.number()?;
-            let transaction = rows::transaction(&mut fields)?;
-            let accepted_at_us = transaction.accepted_at.as_microsecond();
-            Ok(Listed { transaction, cursor: Cursor { accepted_at_us, sequence } })
-        })?
-        .collect()
+    connection.prepare_cached(&list_text(query))?.query_map(values.as_slice(), listed)?.collect()
+}
+
+/// Records in the order in which they were begun, whatever they are.
+pub(super) fn walk(connection: &Connection, after: i64, rows_max: u32) -> rusqlite::Result<Vec<Listed>> {
+    let text = format!("SELECT seq, {} FROM transactions WHERE seq > ?1 ORDER BY seq LIMIT ?2", rows::TRANSACTION);
+    connection.prepare_cached(&text)?.query_map(params![after, rows_max], listed)?.collect()
+}
+
+fn listed(row: &Row<'_>) -> rusqlite::Result<Listed> {
+    let mut fields = Fields::of(row);
+    let sequence = fields.number()?;
+    let transaction = rows::transaction(&mut fields)?;
+    let accepted_at_us = transaction.accepted_at.as_microsecond();
+    Ok(Listed { transaction, cursor: Cursor { accepted_at_us, sequence } })
 }
 
 /// The statement of a list: one of a few texts, so that each filter can have an index of its own.
