@@ -41,6 +41,7 @@ pub mod deliver;
 pub mod cloud_event;
 pub mod notify;
 pub mod sandbox;
+pub mod certification;
 
 /// Everything that the stories need of the world.
 pub struct Gateway {

@@ -23,10 +23,13 @@ use super::telemetry::{self, Format, TelemetryError};
 use super::wiring::{self, Wired, WiringError};
 use super::workers::{self, ReconcileBounds};
 use crate::faces::auth::Keys;
+use crate::faces::certification::page::Page;
+use crate::faces::certification::session::Sessions;
 use crate::faces::grpc;
 use crate::faces::json::{JsonFace, JsonFaceError};
 use crate::faces::pb;
 use crate::faces::stack::{self, Front, Guard};
+use crate::flows::certification::{self, Certification};
 
 /// Why a gateway did not start, or did not stop in order.
 #[derive(Debug, thiserror::Error)]
@@ -137,7 +140,7 @@ impl Drop for DataDir {
 
 async fn live(
     config: &Config,
-    wired: Wired,
+    mut wired: Wired,
     metrics: PrometheusHandle,
     data_dir: &DataDir,
     told: impl FnOnce(&Listening),
@@ -147,7 +150,12 @@ async fn live(
     let stop = CancellationToken::new();
     let gateway = Arc::clone(&wired.gateway);
     let overseen = Overseen { gateway: Arc::clone(&gateway), oversight: Arc::clone(&wired.oversight) };
-    let (front, health) = front(config, wired)?;
+    let certification = wired.certification.take();
+    let (certification, queue) = certification.map_or((None, None), |(story, queue)| (Some(story), Some(queue)));
+    if let Some(certification) = &certification {
+        certification.take_up().await.map_err(|error| LifeError::Io(io::Error::other(error.0.to_note())))?;
+    }
+    let (front, health) = front(config, wired, certification.clone())?;
     health.serve().await;
     let listener = listen("server.listen", config.server.listen).await?;
     let admin_listener = listen("server.admin_listen", config.server.admin_listen).await?;
@@ -174,6 +182,11 @@ async fn live(
     let worker = tokio::spawn(workers::reconcile(Arc::clone(&gateway), bounds, stop.clone()));
     let deliveries = tokio::spawn(workers::deliver(Arc::clone(&gateway), stop.clone()));
     let looks = tokio::spawn(workers::watch(Arc::clone(&gateway), stop.clone()));
+    let keep_stop = CancellationToken::new();
+    let kept = certification
+        .clone()
+        .zip(queue)
+        .map(|(certification, queue)| tokio::spawn(certification::keep(certification, queue, keep_stop.clone())));
     let server = tokio::spawn(serve::serve(listener, front, serve_bounds(config), stop.clone()));
 
     tokio::select! {
@@ -184,6 +197,9 @@ async fn live(
     health.shut_down().await;
     stop.cancel();
     gateway.watchers.close();
+    if let Some(certification) = &certification {
+        certification.close();
+    }
     let in_time = server.await.unwrap_or(false);
     if !in_time {
         tracing::warn!("some connections were still open at the end of server.drain_s");
@@ -193,6 +209,10 @@ async fn live(
     let lease = Duration::from_secs(u64::from(config.charge.lease_s));
     if tokio::time::timeout(lease, gateway.tasks.wait()).await.is_err() {
         tracing::error!("some transactions are left to reconciliation");
+    }
+    keep_stop.cancel();
+    if let Some(kept) = kept {
+        kept.await.unwrap_or_default();
     }
     worker.await.unwrap_or_default();
     deliveries.await.unwrap_or_default();
@@ -220,9 +240,13 @@ fn serve_bounds(config: &Config) -> serve::Bounds {
 }
 
 /// Builds the faces around a gateway.
-fn front(config: &Config, wired: Wired) -> Result<(Front, Health), LifeError> {
-    let Wired { gateway, sandbox, oversight: _ } = wired;
-    let services = grpc::services(&gateway, sandbox.as_ref())?;
+fn front(
+    config: &Config,
+    wired: Wired,
+    certification: Option<Arc<Certification>>,
+) -> Result<(Front, Health), LifeError> {
+    let Wired { gateway, sandbox, oversight: _, certification: _ } = wired;
+    let services = grpc::services(&gateway, sandbox.as_ref(), certification.as_ref())?;
     let keys = Keys::new(config.partner_keys.clone(), &gateway.directory);
     let milliseconds = |count: u32| Duration::from_millis(u64::from(count));
     let bounds = stack::Bounds {
@@ -231,10 +255,13 @@ fn front(config: &Config, wired: Wired) -> Result<(Front, Health), LifeError> {
         deadline_max: milliseconds(config.server.deadline_max_ms),
         calls_in_flight_max: config.server.requests_in_flight_max,
     };
-    let guard = Guard::new(Arc::clone(&gateway), keys, bounds, pb::DESCRIPTORS, &services.keyed, services.routes)?;
+    let sessions = Sessions::new(Arc::clone(&gateway.secrets));
+    let page = certification.clone().map(|certification| Page::new(certification, keys.clone(), sessions));
+    let own = Arc::clone(&gateway);
+    let guard = Guard::new(own, keys, bounds, pb::DESCRIPTORS, &services.keyed, services.routes, certification)?;
     let json = JsonFace::new(pb::DESCRIPTORS, &services.keyed, guard.in_process(), env!("CARGO_PKG_VERSION"))?;
     let health = Health { reporter: services.health, services: services.keyed };
-    Ok((Front::new(gateway, guard, json), health))
+    Ok((Front::new(gateway, guard, json, page), health))
 }
 
 /// Tells health checkers that the gateway stops.

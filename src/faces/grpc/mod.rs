@@ -9,9 +9,11 @@ use tonic::codec::CompressionEncoding::Gzip;
 use tonic::service::Routes;
 use tonic::{Request, Status};
 
+use self::observe::{Slot, Telling};
 use crate::domain::catalogue::ErrorCode;
 use crate::faces::pb;
 use crate::faces::status::ApiError;
+use crate::flows::certification::Certification;
 use crate::flows::sandbox::Sandbox;
 use crate::flows::{Caller, Gateway, Stop};
 
@@ -21,6 +23,8 @@ mod pin;
 mod transaction;
 mod notification;
 mod sandbox;
+pub mod certification;
+pub mod observe;
 
 /// Most bytes of a request on either face (contract section 2).
 pub const REQUEST_BYTES_MAX: usize = 65_536;
@@ -49,8 +53,10 @@ macro_rules! bounded {
 pub fn services(
     gateway: &Arc<Gateway>,
     sandbox: Option<&Arc<Sandbox>>,
+    certification: Option<&Arc<Certification>>,
 ) -> Result<Services, tonic_reflection::server::Error> {
     use pb::v1::account_service_server::AccountServiceServer;
+    use pb::v1::certification_service_server::CertificationServiceServer;
     use pb::v1::notification_service_server::NotificationServiceServer;
     use pb::v1::pin_service_server::PinServiceServer;
     use pb::v1::sandbox_service_server::SandboxServiceServer;
@@ -71,6 +77,10 @@ pub fn services(
         let door = sandbox::SandboxDoor { gateway: shared(), sandbox: Arc::clone(sandbox) };
         routes.add_service(bounded!(SandboxServiceServer::new(door)));
     }
+    if let Some(certification) = certification {
+        let door = certification::CertificationDoor(Arc::clone(certification));
+        routes.add_service(bounded!(CertificationServiceServer::new(door)));
+    }
     Ok(Services { routes: routes.routes().prepare(), keyed: keyed(sandbox.is_some()), health })
 }
 
@@ -84,6 +94,7 @@ fn keyed(with_sandbox: bool) -> Vec<&'static str> {
     ];
     if with_sandbox {
         names.push(pb::v1::sandbox_service_server::SERVICE_NAME);
+        names.push(pb::v1::certification_service_server::SERVICE_NAME);
     }
     names
 }
@@ -100,8 +111,14 @@ fn reflection(with_sandbox: bool) -> tonic_reflection::server::Builder<'static> 
     builder
 }
 
-/// Takes a request apart: who calls, and the message. The stack lets none through without a caller.
-fn caller<T>(mut request: Request<T>) -> Result<(Caller, T), Status> {
+/// Takes a request apart: who calls, and the message. The stack lets none through without a caller. A caller that is
+/// being certified leaves there what the message says.
+fn caller<T: Telling>(mut request: Request<T>) -> Result<(Caller, T), Status> {
+    if let Some(slot) = request.extensions_mut().remove::<Slot>()
+        && let Some(sent) = request.get_ref().tell()
+    {
+        slot.put(sent);
+    }
     match request.extensions_mut().remove::<Caller>() {
         Some(caller) => Ok((caller, request.into_inner())),
         None => Err(ApiError::new(ErrorCode::AuthorizationFailure).into()),
