@@ -5,6 +5,7 @@
 //! does not exist. What calls mean is judged in the domain, from what is kept, whenever somebody asks.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{mpsc, watch};
@@ -129,6 +130,8 @@ struct OpenRun {
     partner: PartnerId,
     takes_all: bool,
     changed: watch::Sender<()>,
+    /// Calls that found the queue full.
+    left_out: AtomicU32,
 }
 
 /// Certification in this gateway.
@@ -172,7 +175,12 @@ impl Certification {
     }
 
     fn opened(&self, run: &Run) {
-        let open = OpenRun { partner: run.partner.clone(), takes_all: run.takes_all, changed: watch::Sender::new(()) };
+        let open = OpenRun {
+            partner: run.partner.clone(),
+            takes_all: run.takes_all,
+            changed: watch::Sender::new(()),
+            left_out: AtomicU32::new(0),
+        };
         self.open.write().unwrap_or_else(PoisonError::into_inner).insert(run.id.clone(), open);
     }
 
@@ -188,8 +196,13 @@ impl Certification {
 
     /// Takes note of a call that was answered. Never waits.
     pub fn saw(&self, seen: Seen) {
-        if self.queue.try_send((self.gateway.clock.now(), seen)).is_err() {
+        if let Err(full) = self.queue.try_send((self.gateway.clock.now(), seen)) {
             metrics::counter!(LEFT_OUT).increment(1);
+            let (_, seen) = full.into_inner();
+            let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(run) = open.get(&seen.run) {
+                run.left_out.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
@@ -244,9 +257,16 @@ impl Certification {
     /// # Errors
     /// It has no such run.
     pub async fn get(&self, partner: &PartnerId, id: &str) -> Result<Report, Refused> {
-        let (run, calls) =
+        let (mut run, calls) =
             self.runs.read(id).await?.filter(|(run, _)| run.partner == *partner).ok_or(Refused::NoSuchRun)?;
+        run.left_out = run.left_out.saturating_add(self.left_out(id));
         Ok(self.judged(run, calls))
+    }
+
+    /// Calls of an open run that found the queue full.
+    fn left_out(&self, id: &str) -> u32 {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.get(id).map(|run| run.left_out.load(Ordering::Relaxed)).unwrap_or_default()
     }
 
     /// The newest runs of a partner.
@@ -267,7 +287,7 @@ impl Certification {
             return Ok(known);
         }
         self.settled().await;
-        self.runs.finish(id, self.gateway.clock.now()).await?;
+        self.runs.finish(id, self.gateway.clock.now(), self.left_out(id)).await?;
         let closed = self.open.write().unwrap_or_else(PoisonError::into_inner).remove(id);
         // Whoever watches sees the sender go, looks once more and ends.
         drop(closed);

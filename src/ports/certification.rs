@@ -20,8 +20,8 @@ pub trait CertificationRuns: Send + Sync {
     /// Keeps a new run; its id is not taken yet.
     async fn start(&self, run: &Run) -> Result<(), RunsUnavailable>;
 
-    /// Keeps calls, each with the id of its run, in this order. A run that has `CALLS_MAX` of them, or is finished,
-    /// counts those that come instead.
+    /// Keeps calls, each with the id of its run, in this order. An open run that has `CALLS_MAX` of them counts those
+    /// that come instead; one that is finished stays as it is.
     async fn append(&self, calls: Vec<(String, Call)>) -> Result<(), RunsUnavailable>;
 
     /// A run and its calls, in the order in which they were appended.
@@ -33,8 +33,8 @@ pub trait CertificationRuns: Send + Sync {
     /// All open runs, of all partners.
     async fn open(&self) -> Result<Vec<Run>, RunsUnavailable>;
 
-    /// Finishes a run that is open.
-    async fn finish(&self, id: &str, at: Time) -> Result<(), RunsUnavailable>;
+    /// Finishes a run that is open, with the number of its calls that were never appended.
+    async fn finish(&self, id: &str, at: Time, left_out: u32) -> Result<(), RunsUnavailable>;
 }
 
 /// Signs certificates (Ed25519, RFC 8032).

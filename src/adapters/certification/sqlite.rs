@@ -109,7 +109,7 @@ impl CertificationRuns for RunFile {
                     .execute(params![run, CALLS_MAX])?;
                 if kept == 0 {
                     transaction
-                        .prepare_cached("UPDATE run SET left_out = left_out + 1 WHERE id = ?1")?
+                        .prepare_cached("UPDATE run SET left_out = left_out + 1 WHERE id = ?1 AND finished_us IS NULL")?
                         .execute(params![run])?;
                     continue;
                 }
@@ -161,12 +161,12 @@ impl CertificationRuns for RunFile {
         .await
     }
 
-    async fn finish(&self, id: &str, at: Time) -> Result<(), RunsUnavailable> {
+    async fn finish(&self, id: &str, at: Time, left_out: u32) -> Result<(), RunsUnavailable> {
         let id = id.to_owned();
         self.on(move |connection| {
             connection.execute(
-                "UPDATE run SET finished_us = ?2 WHERE id = ?1 AND finished_us IS NULL",
-                params![id, at.as_microsecond()],
+                "UPDATE run SET finished_us = ?2, left_out = left_out + ?3 WHERE id = ?1 AND finished_us IS NULL",
+                params![id, at.as_microsecond(), left_out],
             )?;
             Ok(())
         })
@@ -288,17 +288,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_finished_or_full_run_counts_calls_and_keeps_none() {
+    async fn a_full_run_counts_calls_and_a_finished_one_stays_as_it_is() {
         let folder = tempfile::tempdir().expect("a folder");
         let runs = RunFile::open(&folder.path().join(RUNS_FILE)).expect("a file");
         runs.start(&a_run("full")).await.expect("started");
         runs.start(&a_run("done")).await.expect("started");
-        runs.finish("done", time(3_000_000)).await.expect("finished");
+        runs.finish("done", time(3_000_000), 2).await.expect("finished");
         let calls = (0..=CALLS_MAX).map(|_| ("full".to_owned(), a_call())).chain([("done".to_owned(), a_call())]);
         runs.append(calls.collect()).await.expect("appended");
-        for (id, kept) in [("full", usize::try_from(CALLS_MAX).expect("small")), ("done", 0)] {
+        for (id, left_out, kept) in [("full", 1, usize::try_from(CALLS_MAX).expect("small")), ("done", 2, 0)] {
             let (run, calls) = runs.read(id).await.expect("readable").expect("there");
-            assert_eq!((run.left_out, calls.len()), (1, kept), "{id}");
+            assert_eq!((run.left_out, calls.len()), (left_out, kept), "{id}");
         }
         assert_eq!(runs.open().await.expect("readable").len(), 1);
     }

@@ -136,8 +136,11 @@ pub fn report(report: &Report, marks: &str) -> String {
     let name = escaped(&report.run.name);
     let (title, text) = match report::result(report) {
         "certified" => ("Certified", "Every use case of this run was shown, and the OTT behaved as expected."),
+        "certified in part" => {
+            ("Certified in part", "The use cases of this run were shown as expected; the others were not asked for.")
+        }
         "draft" => ("Draft", "The run is not finished: this is no certificate."),
-        _ => ("Not certified", "Not every use case of this run was shown as expected."),
+        _ => ("Not certified", "Not every use case of this run was shown as expected, or calls were left out."),
     };
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::html;
 use crate::domain::Time;
 use crate::domain::certification::judge::{Judged, Verdict};
-use crate::domain::certification::{Call, RunState};
+use crate::domain::certification::{CASES, Call, RunState};
 use crate::flows::certification::Report;
 use crate::ports::certification::CertificateSigner;
 
@@ -100,12 +100,14 @@ pub const fn state_word(state: RunState) -> &'static str {
     }
 }
 
-/// What the whole run comes to: `certified` only where it is finished and every case of it has passed.
+/// What the whole run comes to: `certified` only where it is finished, every use case has passed, and no call was left
+/// out that could have broken one; `certified in part` where fewer cases were chosen.
 #[must_use]
 pub fn result(report: &Report) -> &'static str {
-    let all = report.cases.iter().all(|(_, judged)| judged.verdict == Verdict::Passed);
+    let all = report.cases.iter().all(|(_, judged)| judged.verdict == Verdict::Passed) && report.run.left_out == 0;
     match (report.run.state, all) {
         (RunState::Open, _) => "draft",
+        (RunState::Finished(_), true) if report.cases.len() < usize::from(CASES) => "certified in part",
         (RunState::Finished(_), true) => "certified",
         (RunState::Finished(_), false) => "not certified",
     }
