@@ -12,6 +12,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::admin::ledger::Overseen;
@@ -29,7 +30,8 @@ use crate::faces::grpc;
 use crate::faces::json::{JsonFace, JsonFaceError};
 use crate::faces::pb;
 use crate::faces::stack::{self, Front, Guard};
-use crate::flows::certification::{self, Certification};
+use crate::flows::Gateway;
+use crate::flows::certification::{self, Certification, Queue};
 
 /// Why a gateway did not start, or did not stop in order.
 #[derive(Debug, thiserror::Error)]
@@ -150,12 +152,12 @@ async fn live(
     let stop = CancellationToken::new();
     let gateway = Arc::clone(&wired.gateway);
     let overseen = Overseen { gateway: Arc::clone(&gateway), oversight: Arc::clone(&wired.oversight) };
-    let certification = wired.certification.take();
-    let (certification, queue) = certification.map_or((None, None), |(story, queue)| (Some(story), Some(queue)));
-    if let Some(certification) = &certification {
-        certification.take_up().await.map_err(|error| LifeError::Io(io::Error::other(error.0.to_note())))?;
-    }
-    let (front, health) = front(config, wired, certification.clone())?;
+    let certifying = match wired.certification.take() {
+        Some((certification, queue)) => Some(Certifying::begin(certification, queue).await?),
+        None => None,
+    };
+    let certification = certifying.as_ref().map(|certifying| Arc::clone(&certifying.certification));
+    let (front, health) = front(config, wired, certification)?;
     health.serve().await;
     let listener = listen("server.listen", config.server.listen).await?;
     let admin_listener = listen("server.admin_listen", config.server.admin_listen).await?;
@@ -171,22 +173,9 @@ async fn live(
     }
 
     let admin_stop = CancellationToken::new();
-    let upkeep = tokio::spawn(workers::keep_metrics(metrics.clone(), stop.clone()));
-    let measured = tokio::spawn(admin::measure(overseen.clone(), stop.clone()));
+    let mut working = work(config, &gateway, &overseen, &metrics, &stop);
     let admin = Admin { gateway: Arc::clone(&gateway), overseen, metrics, stop: stop.clone() };
     let admin = tokio::spawn(admin::serve(admin_listener, admin, admin_stop.clone()));
-    let bounds = ReconcileBounds {
-        pause: Duration::from_millis(u64::from(config.reconcile.poll_ms)),
-        rows_max: config.reconcile.batch_max,
-    };
-    let worker = tokio::spawn(workers::reconcile(Arc::clone(&gateway), bounds, stop.clone()));
-    let deliveries = tokio::spawn(workers::deliver(Arc::clone(&gateway), stop.clone()));
-    let looks = tokio::spawn(workers::watch(Arc::clone(&gateway), stop.clone()));
-    let keep_stop = CancellationToken::new();
-    let kept = certification
-        .clone()
-        .zip(queue)
-        .map(|(certification, queue)| tokio::spawn(certification::keep(certification, queue, keep_stop.clone())));
     let server = tokio::spawn(serve::serve(listener, front, serve_bounds(config), stop.clone()));
 
     tokio::select! {
@@ -197,8 +186,8 @@ async fn live(
     health.shut_down().await;
     stop.cancel();
     gateway.watchers.close();
-    if let Some(certification) = &certification {
-        certification.close();
+    if let Some(certifying) = &certifying {
+        certifying.certification.close();
     }
     let in_time = server.await.unwrap_or(false);
     if !in_time {
@@ -210,19 +199,58 @@ async fn live(
     if tokio::time::timeout(lease, gateway.tasks.wait()).await.is_err() {
         tracing::error!("some transactions are left to reconciliation");
     }
-    keep_stop.cancel();
-    if let Some(kept) = kept {
-        kept.await.unwrap_or_default();
+    if let Some(certifying) = certifying {
+        certifying.end().await;
     }
-    worker.await.unwrap_or_default();
-    deliveries.await.unwrap_or_default();
-    looks.await.unwrap_or_default();
-    upkeep.await.unwrap_or_default();
-    measured.await.unwrap_or_default();
+    while working.join_next().await.is_some() {}
     admin_stop.cancel();
     match admin.await {
         Ok(ended) => Ok(ended?),
         Err(error) => Err(LifeError::Io(io::Error::other(error))),
+    }
+}
+
+/// Starts the work that nobody waits for.
+fn work(
+    config: &Config,
+    gateway: &Arc<Gateway>,
+    overseen: &Overseen,
+    metrics: &PrometheusHandle,
+    stop: &CancellationToken,
+) -> JoinSet<()> {
+    let bounds = ReconcileBounds {
+        pause: Duration::from_millis(u64::from(config.reconcile.poll_ms)),
+        rows_max: config.reconcile.batch_max,
+    };
+    let mut working = JoinSet::new();
+    working.spawn(workers::keep_metrics(metrics.clone(), stop.clone()));
+    working.spawn(admin::measure(overseen.clone(), stop.clone()));
+    working.spawn(workers::reconcile(Arc::clone(gateway), bounds, stop.clone()));
+    working.spawn(workers::deliver(Arc::clone(gateway), stop.clone()));
+    working.spawn(workers::watch(Arc::clone(gateway), stop.clone()));
+    working
+}
+
+/// Certification, and the task that keeps what it sees.
+struct Certifying {
+    certification: Arc<Certification>,
+    stop: CancellationToken,
+    kept: JoinHandle<()>,
+}
+
+impl Certifying {
+    /// Takes up the runs that are open, and keeps what is seen from now on.
+    async fn begin(certification: Arc<Certification>, queue: Queue) -> Result<Self, LifeError> {
+        certification.take_up().await.map_err(|error| io::Error::other(error.0.to_note()))?;
+        let stop = CancellationToken::new();
+        let kept = tokio::spawn(certification::keep(Arc::clone(&certification), queue, stop.clone()));
+        Ok(Self { certification, stop, kept })
+    }
+
+    /// Keeps what was seen until now, and ends.
+    async fn end(self) {
+        self.stop.cancel();
+        self.kept.await.unwrap_or_default();
     }
 }
 

@@ -61,9 +61,9 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode, String> {
     match verify(&bytes, args.key.as_deref()) {
         Ok(verified) => {
             let known = if args.key.is_some() { "the key that was given" } else { "compare it with the gateway's own" };
-            let facts: String = verified.facts.iter().map(|fact| format!("  {fact}\n")).collect();
+            let facts = verified.facts.join("\n  ");
             print(&format!(
-                "valid: not a byte has changed since it was signed\n{facts}  key: {} ({known})\n",
+                "valid: not a byte has changed since it was signed\n  {facts}\n  key: {} ({known})\n",
                 verified.key
             ));
             Ok(ExitCode::SUCCESS)

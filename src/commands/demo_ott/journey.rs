@@ -60,8 +60,8 @@ async fn refused_accounts(shop: &mut Shop, pause: Duration) -> Result<(), String
 /// A customer whose account is fit, up to the phone that shows a PIN.
 async fn up_to_pin(shop: &mut Shop) -> Result<(String, String), String> {
     let number = shop.number("01");
-    taken("validate", shop.validate(&number).await?.code)?;
-    taken("pin", shop.send_pin(&number).await?.code)?;
+    taken("validate", &shop.validate(&number).await?.code)?;
+    taken("pin", &shop.send_pin(&number).await?.code)?;
     let pin = shop.read_pin(&number).await?;
     Ok((number, pin))
 }
@@ -69,11 +69,11 @@ async fn up_to_pin(shop: &mut Shop) -> Result<(String, String), String> {
 /// Cases 1, 8, 10, 14, 15, 19, 20, 24 and 26: a purchase, its repeat, and its refund.
 async fn purchase(shop: &mut Shop) -> Result<(), String> {
     let (number, pin) = up_to_pin(shop).await?;
-    taken("pin/validation", shop.enter_pin(&number, &pin).await?.code)?;
+    taken("pin/validation", &shop.enter_pin(&number, &pin).await?.code)?;
     let charge = shop.order(&number);
-    taken("charge", shop.post(&charge).await?.code)?;
-    taken("status", shop.status(&charge.id).await?.code)?;
-    taken("notification", shop.notify("MSISDN", &number, Some("Enjoy your films")).await?.code)?;
+    taken("charge", &shop.post(&charge).await?.code)?;
+    taken("status", &shop.status(&charge.id).await?.code)?;
+    taken("notification", &shop.notify("MSISDN", &number, Some("Enjoy your films")).await?.code)?;
 
     // As if the answer had been lost on its way.
     let mut again = charge.clone();
@@ -86,7 +86,7 @@ async fn purchase(shop: &mut Shop) -> Result<(), String> {
 
     let mut refund = charge.clone();
     refund.amount = format!("-{}", charge.amount);
-    taken("refund", shop.post(&refund).await?.code)?;
+    taken("refund", &shop.post(&refund).await?.code)?;
     if shop.has(Flaw::RefundsTwice) {
         let mut twice = shop.order(&number);
         twice.amount.clone_from(&refund.amount);
@@ -121,9 +121,9 @@ async fn wrong_pins(shop: &mut Shop) -> Result<(), String> {
 
     let (number, pin) = up_to_pin(shop).await?;
     shop.enter_pin(&number, &another(&pin)).await?;
-    taken("pin/validation", shop.enter_pin(&number, &pin).await?.code)?;
+    taken("pin/validation", &shop.enter_pin(&number, &pin).await?.code)?;
     let charge = shop.order(&number);
-    taken("charge", shop.post(&charge).await?.code)
+    taken("charge", &shop.post(&charge).await?.code)
 }
 
 async fn charge_all_the_same(shop: &mut Shop, number: &str) -> Result<(), String> {
@@ -176,7 +176,7 @@ async fn refused_refunds(shop: &mut Shop) -> Result<(), String> {
     for case in 21_u8..=23 {
         let number = shop.number("01");
         let charge = shop.order(&number);
-        taken("charge", shop.post(&charge).await?.code)?;
+        taken("charge", &shop.post(&charge).await?.code)?;
         let mut refund = shop.order(&number);
         refund.amount = format!("-{}", charge.amount);
         match case {
@@ -201,6 +201,6 @@ fn another(pin: &str) -> String {
     if pin == "123456" { "654321".to_owned() } else { "123456".to_owned() }
 }
 
-fn taken(what: &str, code: String) -> Result<(), String> {
+fn taken(what: &str, code: &str) -> Result<(), String> {
     if code.is_empty() { Ok(()) } else { Err(format!("{what}: {code}")) }
 }

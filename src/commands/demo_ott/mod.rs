@@ -99,13 +99,11 @@ async fn certified(arguments: &Arguments, out: &mut dyn Write) -> Result<Outcome
     let target = Target { url, api_key, timeout: TIMEOUT, ca_pem: None };
     let client = Client::new(face, &target, &Arc::new(contract.clone()))?;
     let mut shop = Shop::new(client, contract, arguments.flaw);
-    let run = match &arguments.run {
-        Some(run) => run.clone(),
-        None => {
-            let name = arguments.flaw.map_or_else(|| "demo-ott".to_owned(), |flaw| format!("demo-ott {}", flaw.name()));
-            let started = shop.ask("StartRun", Document::object([("name", name.as_str().into())])).await?;
-            started.text_at("runId")
-        }
+    let run = if let Some(run) = &arguments.run {
+        run.clone()
+    } else {
+        let name = arguments.flaw.map_or_else(|| "demo-ott".to_owned(), |flaw| format!("demo-ott {}", flaw.name()));
+        shop.ask("StartRun", Document::object([("name", name.as_str().into())])).await?.text_at("runId")
     };
     shop.belongs_to(&run)?;
     say(out, &format!("run {run}"))?;

@@ -5,6 +5,7 @@
 //! becomes markup, and the browser is told to run and load nothing but the two files of this page.
 
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,13 +101,12 @@ impl Page {
         };
         let shown = match path.strip_prefix("run/").map(|rest| rest.split_once('/').unwrap_or((rest, ""))) {
             None if path.is_empty() => self.runs(&session, StatusCode::OK, None).await,
-            None => Err(Refused::NoSuchRun),
             Some((id, "")) => self.run(&session, id).await,
             Some((id, "events")) => self.events(&session, id).await,
             Some((id, "report.html")) => self.report(&session, id, Format::Html).await,
             Some((id, "report.json")) => self.report(&session, id, Format::Json).await,
             Some((id, "report.xml")) => self.report(&session, id, Format::Junit).await,
-            Some(_) => Err(Refused::NoSuchRun),
+            None | Some(_) => Err(Refused::NoSuchRun),
         };
         shown.unwrap_or_else(|refused| refusal(&refused))
     }
@@ -168,9 +168,10 @@ impl Page {
     ) -> Result<Response<Body>, Refused> {
         let mut main = String::from("<h1>Certification</h1>\n");
         if let Some(wrong) = wrong {
-            main.push_str(&format!("<p class=\"wrong\" role=\"alert\">{}</p>\n", escaped(wrong)));
+            let _ = write!(main, "<p class=\"wrong\" role=\"alert\">{}</p>\n", escaped(wrong));
         }
-        main.push_str(&format!(
+        let _ = write!(
+            main,
             "<p>Start a run, send your calls with the header <code>X-Certification-Run</code>, and watch the use cases \
              fill in.</p>\n<h2 id=\"start\">Start a run</h2>\n\
              <form class=\"card\" method=\"post\" action=\"{ROOT}start\" aria-labelledby=\"start\">\n{}\
@@ -181,7 +182,7 @@ impl Page {
              <p><label class=\"inline\" for=\"all\"><input id=\"all\" name=\"takes_all\" type=\"checkbox\" value=\"yes\"> \
              Calls without the header belong to it too</label></p>\n<button type=\"submit\">Start</button>\n</form>\n",
             token(session),
-        ));
+        );
         let runs = self.certification.list(&session.partner).await?;
         main.push_str("<h2>Your runs</h2>\n");
         if runs.is_empty() {
@@ -192,13 +193,14 @@ impl Page {
                  <th scope=\"col\">Started</th><th scope=\"col\">State</th></tr></thead><tbody>\n",
             );
             for run in &runs {
-                main.push_str(&format!(
+                let _ = write!(
+                    main,
                     "<tr><td><a href=\"{ROOT}run/{id}\">{}</a></td><td>{}</td><td>{}</td></tr>\n",
                     escaped(&run.name),
                     report::when(run.started_at),
                     report::state_word(run.state),
                     id = escaped(&run.id),
-                ));
+                );
             }
             main.push_str("</tbody></table>\n");
         }
@@ -213,29 +215,32 @@ impl Page {
         let verdict = report::result(&report);
         if is_open {
             let all = if report.run.takes_all { " Calls without it belong to this run too." } else { "" };
-            main.push_str(&format!(
+            let _ = write!(
+                main,
                 "<p>Send your calls with the header <code>X-Certification-Run: {id}</code>.{all}</p>\n\
                  <p id=\"live\" class=\"unseen\" role=\"status\" aria-live=\"polite\" data-events=\"{ROOT}run/{id}/events\">\
                  </p>\n"
-            ));
+            );
         } else {
-            main.push_str(&format!("<p class=\"verdict\">This run is finished: <strong>{verdict}</strong>.</p>\n"));
+            let _ = write!(main, "<p class=\"verdict\">This run is finished: <strong>{verdict}</strong>.</p>\n");
         }
-        main.push_str(&format!("<div id=\"summary\">\n{}</div>\n{}", html::summary(&report), html::cases(&report)));
+        let _ = write!(main, "<div id=\"summary\">\n{}</div>\n{}", html::summary(&report), html::cases(&report));
         let (label, note) =
             if is_open { ("draft", " Finish the run to get a certificate.") } else { ("certificate", "") };
-        main.push_str(&format!(
+        let _ = write!(
+            main,
             "<h2>Take the {label}</h2>\n<p>Signed by this gateway; <code>onbill certify verify FILE</code> checks it.{note}\
              </p>\n<ul class=\"downloads\"><li><a href=\"{ROOT}run/{id}/report.html\" download>HTML</a></li>\
              <li><a href=\"{ROOT}run/{id}/report.json\" download>JSON</a></li>\
              <li><a href=\"{ROOT}run/{id}/report.xml\" download>JUnit</a></li></ul>\n"
-        ));
+        );
         if is_open {
-            main.push_str(&format!(
+            let _ = write!(
+                main,
                 "<form method=\"post\" action=\"{ROOT}run/{id}/finish\">{}<button type=\"submit\">Finish the run</button>\
                  </form>\n",
                 token(session),
-            ));
+            );
         }
         let script = if is_open { "<script src=\"/certification/live.js\" defer></script>\n" } else { "" };
         Ok(document(StatusCode::OK, &report.run.name, Some(session), &main, script))

@@ -4,6 +4,8 @@
 //! signed as it is, and then the place is filled. So a reader of any format verifies in one way, and no byte can change
 //! unseen. The same run always gives the same file.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -207,7 +209,7 @@ fn junit(report: &Report, marks: &str) -> String {
             Verdict::Failed => format!("<failure message=\"{}\"/>", escaped(&judged.note)),
             Verdict::Incomplete | Verdict::NotSeen => format!("<skipped message=\"{}\"/>", escaped(&judged.note)),
         };
-        xml.push_str(&format!("    <testcase name=\"{name}\" classname=\"onbill.{class}\">{inner}</testcase>\n"));
+        let _ = writeln!(xml, "    <testcase name=\"{name}\" classname=\"onbill.{class}\">{inner}</testcase>");
     }
     xml.push_str("  </testsuite>\n</testsuites>\n");
     xml
