@@ -5,8 +5,9 @@
 //! does not exist. What calls mean is judged in the domain, from what is kept, whenever somebody asks.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
@@ -30,6 +31,10 @@ pub const QUEUE_MAX: usize = 8_192;
 const BATCH_MAX: usize = 256;
 /// Counts calls that came when the queue was full.
 const LEFT_OUT: &str = "onbill_certification_calls_left_out_total";
+/// How long the first call of a batch waits for others, so that many calls cost one transaction.
+const LINGER: Duration = Duration::from_millis(20);
+/// How often a run that is finished looks whether all of its calls are kept.
+const SETTLING_LOOKS: u32 = 100;
 /// Most runs that are listed.
 const LISTED_MAX: usize = 250;
 
@@ -143,6 +148,10 @@ pub struct Certification {
     recognisers: Vec<Recogniser>,
     open: RwLock<HashMap<String, OpenRun>>,
     queue: mpsc::Sender<(Time, Seen)>,
+    /// Calls that were put into the queue.
+    taken: AtomicU64,
+    /// Calls that have come out of it and are kept, or lost.
+    kept: AtomicU64,
 }
 
 /// What was seen and is not kept yet.
@@ -159,7 +168,8 @@ impl Certification {
     ) -> (Arc<Self>, Queue) {
         let (queue, receiver) = mpsc::channel(QUEUE_MAX);
         let open = RwLock::default();
-        let certification = Self { gateway, sandbox, runs, signer, recognisers, open, queue };
+        let (taken, kept) = (AtomicU64::new(0), AtomicU64::new(0));
+        let certification = Self { gateway, sandbox, runs, signer, recognisers, open, queue, taken, kept };
         (Arc::new(certification), Queue(receiver))
     }
 
@@ -196,7 +206,9 @@ impl Certification {
 
     /// Takes note of a call that was answered. Never waits.
     pub fn saw(&self, seen: Seen) {
+        self.taken.fetch_add(1, Ordering::SeqCst);
         if let Err(full) = self.queue.try_send((self.gateway.clock.now(), seen)) {
+            self.kept.fetch_add(1, Ordering::SeqCst);
             metrics::counter!(LEFT_OUT).increment(1);
             let (_, seen) = full.into_inner();
             let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
@@ -296,14 +308,13 @@ impl Certification {
 
     /// Waits until what was seen before this moment is kept, for a bounded time.
     async fn settled(&self) {
-        for _ in 0..100 {
-            if self.queue.capacity() == self.queue.max_capacity() {
-                break;
+        let taken = self.taken.load(Ordering::SeqCst);
+        for _ in 0..SETTLING_LOOKS {
+            if self.kept.load(Ordering::SeqCst) >= taken {
+                return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(LINGER).await;
         }
-        // The batch that was taken last may still be on its way to the disk, where it comes before what is next.
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 
     /// Tells of changes of an open run; `None` for one that is not open.
@@ -423,15 +434,26 @@ pub async fn keep(certification: Arc<Certification>, mut queue: Queue, stop: tok
             taken = queue.0.recv_many(&mut batch, BATCH_MAX) => if taken == 0 { return },
             () = stop.cancelled() => return,
         }
+        if !stop.is_cancelled() {
+            tokio::time::sleep(LINGER).await;
+        }
+        while batch.len() < BATCH_MAX
+            && let Ok(more) = queue.0.try_recv()
+        {
+            batch.push(more);
+        }
+        let taken = u64::try_from(batch.len()).unwrap_or(u64::MAX);
         let mut calls = Vec::with_capacity(batch.len());
         for (at, seen) in batch.drain(..) {
             calls.push(certification.call(at, seen).await);
         }
         let mut changed: Vec<String> = calls.iter().map(|(run, _)| run.clone()).collect();
+        changed.sort_unstable();
         changed.dedup();
         if let Err(error) = certification.runs.append(calls).await {
             tracing::warn!(cause = ?error.0, "calls of certification runs are lost");
         }
+        certification.kept.fetch_add(taken, Ordering::SeqCst);
         let open = certification.open.read().unwrap_or_else(PoisonError::into_inner);
         for run in changed.iter().filter_map(|id| open.get(id)) {
             run.changed.send_replace(());

@@ -168,7 +168,7 @@ impl Page {
     ) -> Result<Response<Body>, Refused> {
         let mut main = String::from("<h1>Certification</h1>\n");
         if let Some(wrong) = wrong {
-            let _ = write!(main, "<p class=\"wrong\" role=\"alert\">{}</p>\n", escaped(wrong));
+            let _ = writeln!(main, "<p class=\"wrong\" role=\"alert\">{}</p>", escaped(wrong));
         }
         let _ = write!(
             main,
@@ -193,9 +193,9 @@ impl Page {
                  <th scope=\"col\">Started</th><th scope=\"col\">State</th></tr></thead><tbody>\n",
             );
             for run in &runs {
-                let _ = write!(
+                let _ = writeln!(
                     main,
-                    "<tr><td><a href=\"{ROOT}run/{id}\">{}</a></td><td>{}</td><td>{}</td></tr>\n",
+                    "<tr><td><a href=\"{ROOT}run/{id}\">{}</a></td><td>{}</td><td>{}</td></tr>",
                     escaped(&run.name),
                     report::when(run.started_at),
                     report::state_word(run.state),
@@ -222,7 +222,7 @@ impl Page {
                  </p>\n"
             );
         } else {
-            let _ = write!(main, "<p class=\"verdict\">This run is finished: <strong>{verdict}</strong>.</p>\n");
+            let _ = writeln!(main, "<p class=\"verdict\">This run is finished: <strong>{verdict}</strong>.</p>");
         }
         let _ = write!(main, "<div id=\"summary\">\n{}</div>\n{}", html::summary(&report), html::cases(&report));
         let (label, note) =
@@ -235,10 +235,10 @@ impl Page {
              <li><a href=\"{ROOT}run/{id}/report.xml\" download>JUnit</a></li></ul>\n"
         );
         if is_open {
-            let _ = write!(
+            let _ = writeln!(
                 main,
                 "<form method=\"post\" action=\"{ROOT}run/{id}/finish\">{}<button type=\"submit\">Finish the run</button>\
-                 </form>\n",
+                 </form>",
                 token(session),
             );
         }
