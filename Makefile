@@ -23,6 +23,7 @@ test: ## Installs what the tests need if it is missing, and runs all of them.
 	$(CARGO) test $(CARGO_FLAGS) --no-fail-fast
 	conformance/outside/run
 	conformance/certify/look
+	conformance/certification/look
 
 sim: ## Simulates SEEDS runs in which everything goes wrong, from the seed FIRST on (make sim SEEDS=100000).
 	ONBILL_SIM_SEEDS=$(SEEDS) ONBILL_SIM_FIRST=$(FIRST) $(CARGO) test $(CARGO_FLAGS) --release --test conformance simulation::seeds

@@ -49,6 +49,8 @@ enum Plain {
     Serve(commands::serve::Arguments),
     /// Run the sandbox CSP as an operator of its own, for tests.
     SandboxCsp(commands::sandbox_csp::Arguments),
+    /// Be an OTT that shows the 28 use cases in a sandbox, or breaks some on order.
+    DemoOtt(commands::demo_ott::Arguments),
     /// Check a configuration file.
     #[command(subcommand, arg_required_else_help = true)]
     Config(commands::config::Command),
@@ -99,6 +101,7 @@ fn run(command: Plain, out: &mut dyn io::Write, err: &mut dyn io::Write) -> io::
     match command {
         Plain::Serve(arguments) => commands::serve::run(arguments, Environment::of_process(), out, err),
         Plain::SandboxCsp(arguments) => commands::sandbox_csp::run(arguments, out, err),
+        Plain::DemoOtt(arguments) => commands::demo_ott::run(&arguments, out, err),
         Plain::Config(commands::config::Command::Check(arguments)) => {
             commands::config::check(&arguments, Environment::of_process(), out, err)
         }

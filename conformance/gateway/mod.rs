@@ -6,6 +6,7 @@
 pub mod process;
 pub mod client;
 mod certified;
+mod certification;
 mod transactions;
 mod replays;
 mod refunds;

@@ -8,3 +8,4 @@ pub mod courier;
 pub mod ephemeral;
 pub mod clock;
 pub mod secrets;
+pub mod certification;

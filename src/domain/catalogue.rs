@@ -27,6 +27,8 @@ pub enum ErrorCode {
     InvalidChargeRefund,
     /// No such transaction of this partner.
     TransactionNotFound,
+    /// No such certification run of this partner.
+    RunNotFound,
     /// No key, or not a valid one.
     AuthorizationFailure,
     /// The key is valid, but not for this.
@@ -45,7 +47,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, in the contract's order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::AccountNotFound,
         Self::SuspendedNonPayment,
         Self::SuspendedLostStolen,
@@ -55,6 +57,7 @@ impl ErrorCode {
         Self::InvalidPartnerProduct,
         Self::InvalidChargeRefund,
         Self::TransactionNotFound,
+        Self::RunNotFound,
         Self::AuthorizationFailure,
         Self::Forbidden,
         Self::TooManyRequests,
@@ -78,6 +81,7 @@ impl ErrorCode {
             Self::InvalidPartnerProduct => "invalid-partner-product",
             Self::InvalidChargeRefund => "invalid-charge-refund",
             Self::TransactionNotFound => "transaction-not-found",
+            Self::RunNotFound => "run-not-found",
             Self::AuthorizationFailure => "authorization-failure",
             Self::Forbidden => "forbidden",
             Self::TooManyRequests => "too-many-requests",
@@ -103,6 +107,7 @@ impl ErrorCode {
             Self::InvalidPartnerProduct => "Product not defined",
             Self::InvalidChargeRefund => "Original transaction not found",
             Self::TransactionNotFound => "Transaction not found",
+            Self::RunNotFound => "Run not found",
             Self::AuthorizationFailure => "Not authorized.",
             Self::Forbidden => "Forbidden.",
             Self::TooManyRequests => "Too many requests.",
@@ -178,6 +183,14 @@ pub mod field {
     pub const STATUS: &str = "status";
     /// charge or refund.
     pub const KIND: &str = "kind";
+    /// What a certification run is called.
+    pub const NAME: &str = "name";
+    /// Which use cases a run is to show.
+    pub const CASES: &str = "cases";
+    /// Whether calls that name no run belong to this one.
+    pub const TAKES_ALL: &str = "takesAll";
+    /// What a report is written as.
+    pub const FORMAT: &str = "format";
     /// How far to move the sandbox clock.
     pub const SECONDS: &str = "seconds";
 }
@@ -375,6 +388,14 @@ pub mod reason {
     pub const DESCRIPTION_SIZE: &str = "size must be between 0 and 128";
     /// Text of a notification.
     pub const MESSAGE_SIZE: &str = "size must be between 1 and 480";
+    /// The name of a certification run.
+    pub const RUN_NAME_SIZE: &str = "size must be between 1 and 80";
+    /// A choice of cases.
+    pub const CASE_NUMBERS: &str = "must be numbers and ranges from 1 to 28";
+    /// At most one run takes the calls that name none.
+    pub const TAKEN: &str = "already so of another open run";
+    /// What a report can be.
+    pub const ONE_OF_FORMAT: &str = "must be one of json, html, junit";
     /// The sandbox clock.
     pub const CLOCK_SECONDS: &str = "must be between 1 and 2592000 in all";
 

@@ -18,6 +18,7 @@ pub mod webhook;
 pub mod public_address;
 pub mod trace;
 pub mod breaker;
+pub mod certification;
 
 /// A moment of the gateway's clock.
 pub type Time = jiff::Timestamp;

@@ -9,6 +9,7 @@ pub mod measures;
 pub mod grpc;
 pub mod wire;
 pub mod json;
+pub mod certification;
 pub mod status;
 
 /// Types generated from `proto/`. They never leave the faces, clients in `commands` aside.

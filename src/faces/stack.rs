@@ -2,7 +2,8 @@
 //!
 //! [`Front`], once for each HTTP request:
 //! 1. correlation: first, so that every answer and every log line has the id, refusals too;
-//! 2. face: gRPC goes straight on, everything else is transcoded and then goes the same way.
+//! 2. face: gRPC goes straight on, everything else is transcoded and then goes the same way; the page of certification,
+//!    which is there in the sandbox only, has sessions of its own.
 //!
 //! [`Guard`], once for each call of either face, which it counts:
 //! 1. path: what is not there is told without a key, so that a typo is not taken for a wrong key;
@@ -10,7 +11,8 @@
 //! 3. load: a bounded number of calls at a time, and the rest are turned away before they cost anything;
 //! 4. deadline: after load, so that its time is spent on work;
 //! 5. shape: what the transcoder found is answered only now, together with what the domain has to say;
-//! 6. the service, within the deadline; and statuses that the gRPC library made by itself become the contract's.
+//! 6. the service, within the deadline; and statuses that the gRPC library made by itself become the contract's;
+//! 7. certification, in the sandbox: takes note of what was asked and answered, and waits for nothing.
 //!
 //! Invariant: no rule lives here. Deadlines here only stop waiting: CreateTransaction looks after its own work.
 
@@ -34,20 +36,26 @@ use tower::{Service, ServiceExt};
 use tracing::Instrument;
 
 use super::auth::Keys;
+use super::certification::page::Page;
+use super::grpc::observe::Slot;
 use super::json::JsonFace;
 use super::json::findings::Findings;
 use super::measures::Measures;
 use super::status::ApiError;
 use super::wire;
 use crate::domain::catalogue::{ErrorCode, Violation};
+use crate::domain::certification::{Face, Rpc};
 use crate::domain::ids::CorrelationId;
 use crate::domain::trace::Trace;
+use crate::flows::certification::{Certification, Seen, Told};
 use crate::flows::{Caller, Gateway};
 
 /// The header that ties one request's traces together.
 const CORRELATION_HEADER: HeaderName = HeaderName::from_static("x-correlation-id");
 /// The deadline of a gRPC caller.
 const GRPC_TIMEOUT_HEADER: &str = "grpc-timeout";
+/// The certification run that a call belongs to.
+const RUN_HEADER: &str = "x-certification-run";
 /// The deadline of a JSON caller, in milliseconds.
 const JSON_TIMEOUT_HEADER: &str = "x-request-timeout-ms";
 /// Paths that need no key: health and reflection, each below its service's name.
@@ -77,13 +85,14 @@ pub struct Front {
     gateway: Arc<Gateway>,
     guard: Guard,
     json: JsonFace,
+    page: Option<Page>,
 }
 
 impl Front {
     /// Puts the faces before a guard.
     #[must_use]
-    pub const fn new(gateway: Arc<Gateway>, guard: Guard, json: JsonFace) -> Self {
-        Self { gateway, guard, json }
+    pub const fn new(gateway: Arc<Gateway>, guard: Guard, json: JsonFace, page: Option<Page>) -> Self {
+        Self { gateway, guard, json, page }
     }
 
     /// Answers one HTTP request, whatever it is.
@@ -99,8 +108,12 @@ impl Front {
         let trace = trace(request.headers()).map(|trace| tracing::field::display(trace.trace_id()));
         let span = tracing::info_span!("request", correlation = correlation.as_str(), trace);
         request.extensions_mut().insert(correlation);
-        let mut response = if is_grpc(request.headers()) {
+        let face = if is_grpc(request.headers()) { Face::Grpc } else { Face::Json };
+        request.extensions_mut().insert(face);
+        let mut response = if face == Face::Grpc {
             self.guard.clone().answer(request.map(Body::new)).instrument(span).await
+        } else if let Some(page) = self.page.as_ref().filter(|_| Page::has(request.uri().path())) {
+            page.answer(request).instrument(span).await
         } else {
             self.json.answer(request).instrument(span).await
         };
@@ -138,6 +151,7 @@ struct Layers {
     methods: Methods,
     measures: Measures,
     routes: Routes,
+    certification: Option<Arc<Certification>>,
 }
 
 /// The methods that need a key, and the fields of each in the order in which violations are listed.
@@ -161,23 +175,33 @@ impl Methods {
     }
 }
 
+/// What holds for every call, whichever service it is for.
+pub struct Passage {
+    /// What bounds it.
+    pub bounds: Bounds,
+    /// A permit for each call that may be at work.
+    pub calls: Arc<Semaphore>,
+    /// Who watches it, in the sandbox.
+    pub certification: Option<Arc<Certification>>,
+}
+
 impl Guard {
-    /// Puts the layers around a service. `calls` has a permit for each call that may be at work.
+    /// Puts the layers around a service.
     ///
     /// # Errors
     /// The descriptor set cannot be read.
     pub fn new(
         gateway: Arc<Gateway>,
         keys: Keys,
-        bounds: Bounds,
-        calls: Arc<Semaphore>,
+        passage: Passage,
         descriptors: &[u8],
         services: &[&str],
         routes: Routes,
     ) -> Result<Self, prost_reflect::DescriptorError> {
+        let Passage { bounds, calls, certification } = passage;
         let methods = Methods::of(descriptors, services)?;
         let measures = Measures::new(methods.paths.iter());
-        Ok(Self(Arc::new(Layers { gateway, keys, bounds, calls, methods, measures, routes })))
+        Ok(Self(Arc::new(Layers { gateway, keys, bounds, calls, methods, measures, routes, certification })))
     }
 
     /// The guard as a service, for the transcoder to call.
@@ -245,6 +269,16 @@ impl Layers {
         let deadline = now.checked_add(time_allowed(request.headers(), &self.bounds)).unwrap_or(now);
         let trace = trace(request.headers()).unwrap_or_else(|| Trace::begun_by(&correlation));
         let caller = Caller { partner, correlation, trace, deadline };
+        let noting = self.certification.as_ref().and_then(|seen| Noting::of(seen, &mut request, &caller));
+        let answered = self.within_deadline(request, caller).await;
+        if let Some(noting) = noting {
+            noting.note(&answered);
+        }
+        answered
+    }
+
+    /// Shape, and the service.
+    async fn within_deadline(&self, mut request: Request<Body>, caller: Caller) -> Result<Response<Body>, ApiError> {
         if let Some(findings) = request.extensions_mut().remove::<Findings>() {
             return Err(self.shape(request, &findings, &caller).await);
         }
@@ -288,6 +322,54 @@ impl Layers {
         // Stable, so that unknown fields stay last and as they came.
         listed.sort_by_key(|violation| position(violation).unwrap_or(usize::MAX));
         ApiError::invalid(listed)
+    }
+}
+
+/// A call that belongs to a certification run, while it is being answered.
+struct Noting {
+    certification: Arc<Certification>,
+    run: String,
+    rpc: Rpc,
+    face: Face,
+    caller: Caller,
+    slot: Slot,
+}
+
+impl Noting {
+    /// `None` where nobody certifies by this call.
+    fn of(certification: &Arc<Certification>, request: &mut Request<Body>, caller: &Caller) -> Option<Self> {
+        let rpc = Rpc::parse(request.uri().path().rsplit('/').next()?)?;
+        let named = request.headers().get(RUN_HEADER).map(|value| value.to_str().unwrap_or_default());
+        let run = certification.run_of(&caller.partner.id, named)?;
+        let face = request.extensions().get::<Face>().copied().unwrap_or(Face::Grpc);
+        let slot = Slot::default();
+        request.extensions_mut().insert(slot.clone());
+        let (certification, caller) = (Arc::clone(certification), caller.clone());
+        Some(Self { certification, run, rpc, face, caller, slot })
+    }
+
+    fn note(self, answered: &Result<Response<Body>, ApiError>) {
+        let of_status = |response: &Response<Body>| {
+            let status = response.extensions().get::<tonic::Status>()?;
+            (status.code() != tonic::Code::Ok).then(|| ApiError::from_status(status))
+        };
+        let error = match answered {
+            Ok(response) => of_status(response),
+            Err(error) => Some(error.clone()),
+        };
+        let told = answered.as_ref().ok().and_then(|response| response.extensions().get::<Told>().cloned());
+        let success = match self.rpc {
+            Rpc::ValidateAccount | Rpc::CreateTransaction | Rpc::GetTransaction => 200,
+            Rpc::SendPin | Rpc::ValidatePin | Rpc::SendNotification => 201,
+        };
+        let violations = error.iter().flat_map(|error| &error.violations).map(Violation::code);
+        let violations = violations.map(|code| code.to_string()).collect();
+        let (status, code) =
+            error.as_ref().map_or((success, ""), |error| (error.http_status().as_u16(), error.code.code()));
+        let told = told.unwrap_or_default();
+        let Caller { partner, correlation, .. } = self.caller;
+        let (run, rpc, face, sent) = (self.run, self.rpc, self.face, self.slot.take());
+        self.certification.saw(Seen { partner, run, rpc, face, correlation, sent, status, code, violations, told });
     }
 }
 

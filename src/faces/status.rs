@@ -156,6 +156,7 @@ pub const fn http_status(code: ErrorCode) -> StatusCode {
         ErrorCode::AccountNotFound
         | ErrorCode::InvalidChargeRefund
         | ErrorCode::TransactionNotFound
+        | ErrorCode::RunNotFound
         | ErrorCode::NotFound => StatusCode::NOT_FOUND,
         ErrorCode::SuspendedNonPayment
         | ErrorCode::SuspendedLostStolen
@@ -176,7 +177,10 @@ pub const fn http_status(code: ErrorCode) -> StatusCode {
 #[must_use]
 pub fn grpc_code(error: &ApiError) -> Code {
     match error.code {
-        ErrorCode::AccountNotFound | ErrorCode::InvalidChargeRefund | ErrorCode::TransactionNotFound => Code::NotFound,
+        ErrorCode::AccountNotFound
+        | ErrorCode::InvalidChargeRefund
+        | ErrorCode::TransactionNotFound
+        | ErrorCode::RunNotFound => Code::NotFound,
         ErrorCode::SuspendedNonPayment | ErrorCode::SuspendedLostStolen | ErrorCode::EligibilityFailedCsp => {
             Code::FailedPrecondition
         }
@@ -219,6 +223,7 @@ mod tests {
             (ErrorCode::InvalidPartnerProduct, 400, Code::InvalidArgument),
             (ErrorCode::InvalidChargeRefund, 404, Code::NotFound),
             (ErrorCode::TransactionNotFound, 404, Code::NotFound),
+            (ErrorCode::RunNotFound, 404, Code::NotFound),
             (ErrorCode::AuthorizationFailure, 401, Code::Unauthenticated),
             (ErrorCode::Forbidden, 403, Code::PermissionDenied),
             (ErrorCode::TooManyRequests, 429, Code::ResourceExhausted),

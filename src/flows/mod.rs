@@ -42,6 +42,7 @@ pub mod cloud_event;
 pub mod notify;
 pub mod forget;
 pub mod sandbox;
+pub mod certification;
 
 /// Everything that the stories need of the world.
 pub struct Gateway {

@@ -13,6 +13,7 @@ pub mod ephemeral;
 pub mod clock;
 pub mod secrets;
 pub mod sandbox;
+pub mod certification;
 
 /// Why something failed, for the people who run the gateway. It has no `Display`, so that it cannot slip into an
 /// answer; log it with `{:?}`. Whoever makes one leaves addresses, PINs and keys out.

@@ -13,7 +13,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic_health::server::HealthReporter;
 
@@ -21,18 +21,21 @@ use super::admin::ledger::Overseen;
 use super::admin::{self, Admin};
 use super::config::tables::LogFormat;
 use super::config::{Config, Sources, temporary_root};
-use super::current::{self, Living};
+use super::current::{self, Current, Living};
 use super::reload::Reloader;
 use super::serve;
 use super::telemetry::{self, Format, TelemetryError};
 use super::wiring::{self, Wired, WiringError};
 use super::workers::{self, ForgetBounds, ReconcileBounds};
 use crate::faces::auth::Keys;
+use crate::faces::certification::page::Page;
+use crate::faces::certification::session::Sessions;
 use crate::faces::grpc;
 use crate::faces::json::{JsonFace, JsonFaceError};
 use crate::faces::pb;
 use crate::faces::stack::{self, Front, Guard};
 use crate::flows::Gateway;
+use crate::flows::certification::{self, Certification, Queue};
 use crate::flows::sandbox::Sandbox;
 
 /// Why a gateway did not start, or did not stop in order.
@@ -156,8 +159,13 @@ async fn live(
     // From here on a SIGHUP ends nothing any more.
     let asked = signal(SignalKind::hangup())?;
     let stop = CancellationToken::new();
-    let Wired { gateway, oversight, sandbox, adapters } = wired;
-    let faces = Faces::new(config, sandbox);
+    let Wired { gateway, oversight, sandbox, adapters, certification } = wired;
+    let certifying = match certification {
+        Some((certification, queue)) => Some(Certifying::begin(certification, queue).await?),
+        None => None,
+    };
+    let certification = certifying.as_ref().map(|certifying| Arc::clone(&certifying.certification));
+    let faces = Faces::new(config, sandbox, certification);
     let health = faces.health();
     let (successor, current) = current::begin(faces.around(config, Arc::clone(&gateway))?);
     let overseen = Overseen { current: current.clone(), oversight };
@@ -176,15 +184,9 @@ async fn live(
     }
 
     let admin_stop = CancellationToken::new();
-    let mut background = JoinSet::new();
-    background.spawn(workers::keep_metrics(metrics.clone(), stop.clone()));
-    background.spawn(admin::measure(overseen.clone(), stop.clone()));
+    let mut background = work(config, &current, &overseen, &metrics, &stop);
     let admin = Admin { current: current.clone(), overseen, metrics, stop: stop.clone() };
     let admin = tokio::spawn(admin::serve(admin_listener, admin, admin_stop.clone()));
-    background.spawn(workers::reconcile(current.clone(), reconcile_bounds(config), stop.clone()));
-    background.spawn(workers::forget(current.clone(), forget_bounds(config), stop.clone()));
-    background.spawn(workers::deliver(current.clone(), stop.clone()));
-    background.spawn(workers::watch(current.clone(), stop.clone()));
     let reloader = Reloader { sources, effective: config.effective.clone(), adapters, faces, successor };
     background.spawn(reloader.listen(asked, stop.clone()));
     let server = tokio::spawn(serve::serve(listener, current, serve_bounds(config), stop.clone()));
@@ -197,6 +199,9 @@ async fn live(
     health.shut_down().await;
     stop.cancel();
     gateway.watchers.close();
+    if let Some(certifying) = &certifying {
+        certifying.certification.close();
+    }
     let in_time = server.await.unwrap_or(false);
     if !in_time {
         tracing::warn!("some connections were still open at the end of server.drain_s");
@@ -207,11 +212,55 @@ async fn live(
     if tokio::time::timeout(lease, gateway.tasks.wait()).await.is_err() {
         tracing::error!("some transactions are left to reconciliation");
     }
+    if let Some(certifying) = certifying {
+        certifying.end().await;
+    }
     while background.join_next().await.is_some() {}
     admin_stop.cancel();
     match admin.await {
         Ok(ended) => Ok(ended?),
         Err(error) => Err(LifeError::Io(io::Error::other(error))),
+    }
+}
+
+/// Starts the work that nobody waits for.
+fn work(
+    config: &Config,
+    current: &Current,
+    overseen: &Overseen,
+    metrics: &PrometheusHandle,
+    stop: &CancellationToken,
+) -> JoinSet<()> {
+    let mut background = JoinSet::new();
+    background.spawn(workers::keep_metrics(metrics.clone(), stop.clone()));
+    background.spawn(admin::measure(overseen.clone(), stop.clone()));
+    background.spawn(workers::reconcile(current.clone(), reconcile_bounds(config), stop.clone()));
+    background.spawn(workers::forget(current.clone(), forget_bounds(config), stop.clone()));
+    background.spawn(workers::deliver(current.clone(), stop.clone()));
+    background.spawn(workers::watch(current.clone(), stop.clone()));
+    background
+}
+
+/// Certification, and the task that keeps what it sees.
+struct Certifying {
+    certification: Arc<Certification>,
+    stop: CancellationToken,
+    kept: JoinHandle<()>,
+}
+
+impl Certifying {
+    /// Takes up the runs that are open, and keeps what is seen from now on.
+    async fn begin(certification: Arc<Certification>, queue: Queue) -> Result<Self, LifeError> {
+        certification.take_up().await.map_err(|error| io::Error::other(error.0.to_note()))?;
+        let stop = CancellationToken::new();
+        let kept = tokio::spawn(certification::keep(Arc::clone(&certification), queue, stop.clone()));
+        Ok(Self { certification, stop, kept })
+    }
+
+    /// Keeps what was seen until now, and ends.
+    async fn end(self) {
+        self.stop.cancel();
+        self.kept.await.unwrap_or_default();
     }
 }
 
@@ -242,15 +291,17 @@ fn serve_bounds(config: &Config) -> serve::Bounds {
 /// What the faces of all configurations have in common.
 pub struct Faces {
     sandbox: Option<Arc<Sandbox>>,
+    certification: Option<Arc<Certification>>,
     health: HealthReporter,
     /// Calls at work are bounded over all configurations.
     calls: Arc<Semaphore>,
 }
 
 impl Faces {
-    fn new(config: &Config, sandbox: Option<Arc<Sandbox>>) -> Self {
+    fn new(config: &Config, sandbox: Option<Arc<Sandbox>>, certification: Option<Arc<Certification>>) -> Self {
         let (health, _) = tonic_health::server::health_reporter();
-        Self { sandbox, health, calls: Arc::new(Semaphore::new(config.server.requests_in_flight_max)) }
+        let calls = Arc::new(Semaphore::new(config.server.requests_in_flight_max));
+        Self { sandbox, certification, health, calls }
     }
 
     fn health(&self) -> Health {
@@ -262,7 +313,8 @@ impl Faces {
     /// # Errors
     /// The API cannot be served: a fault of the build.
     pub fn around(&self, config: &Config, gateway: Arc<Gateway>) -> Result<Living, LifeError> {
-        let services = grpc::services(&gateway, self.sandbox.as_ref(), &self.health)?;
+        let certification = self.certification.clone();
+        let services = grpc::services(&gateway, self.sandbox.as_ref(), &self.health, certification.as_ref())?;
         let keys = Keys::new(config.partner_keys.clone(), &gateway.directory);
         let milliseconds = |count: u32| Duration::from_millis(u64::from(count));
         let bounds = stack::Bounds {
@@ -270,10 +322,13 @@ impl Faces {
             deadline_min: milliseconds(config.server.deadline_min_ms),
             deadline_max: milliseconds(config.server.deadline_max_ms),
         };
-        let (shared, calls) = (Arc::clone(&gateway), Arc::clone(&self.calls));
-        let guard = Guard::new(shared, keys, bounds, calls, pb::DESCRIPTORS, &services.keyed, services.routes)?;
+        let sessions = Sessions::new(Arc::clone(&gateway.secrets));
+        let page = certification.clone().map(|certification| Page::new(certification, keys.clone(), sessions));
+        let passage = stack::Passage { bounds, calls: Arc::clone(&self.calls), certification };
+        let own = Arc::clone(&gateway);
+        let guard = Guard::new(own, keys, passage, pb::DESCRIPTORS, &services.keyed, services.routes)?;
         let json = JsonFace::new(pb::DESCRIPTORS, &services.keyed, guard.in_process(), env!("CARGO_PKG_VERSION"))?;
-        Ok(Living { front: Front::new(Arc::clone(&gateway), guard, json), gateway })
+        Ok(Living { front: Front::new(Arc::clone(&gateway), guard, json, page), gateway })
     }
 }
 

@@ -14,3 +14,4 @@ pub mod webhooks;
 pub mod telemetry;
 pub mod sandbox_csp;
 pub mod csp_suite;
+pub mod use_cases;

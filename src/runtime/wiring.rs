@@ -25,6 +25,8 @@ use super::config::tables::GuardTable;
 use super::config::{Config, SANDBOX_CSP};
 use super::csp_suite::Reach;
 use super::sandbox_csp::Protocol;
+use super::use_cases::{self, UseCaseError};
+use crate::adapters::certification::sqlite::{RUNS_FILE, RunFile, RunFileError};
 use crate::adapters::clock::{ClockFileError, ManualClock, MovableSystemClock, SystemClock};
 use crate::adapters::courier::http::HttpCourier;
 use crate::adapters::csp::grpc::{self, GrpcCsp};
@@ -33,12 +35,13 @@ use crate::adapters::csp::http::{self, HttpCsp};
 use crate::adapters::csp::sandbox::{BillError, Sandbox as ScriptedCsp, Settings};
 use crate::adapters::csp::tls::TlsError;
 use crate::adapters::ledger::sqlite::{LEDGER_FILE, LedgerFile};
-use crate::adapters::secrets::{SecretsError, SystemSecrets};
+use crate::adapters::secrets::{CertificateKey, SecretsError, SystemSecrets};
 use crate::domain::Time;
 use crate::domain::breaker::Rule;
 use crate::domain::directory::CspProfile;
 use crate::domain::ids::{CspId, InstanceId};
 use crate::domain::money::Currency;
+use crate::flows::certification::{Certification, Queue};
 use crate::flows::deliver::Posts;
 use crate::flows::sandbox::Sandbox;
 use crate::flows::watch::Watchers;
@@ -56,6 +59,8 @@ use self::sandbox::SandboxPlace;
 
 /// The file of the permanent key, where the configuration names no other.
 pub const MASTER_KEY_FILE: &str = "master.key";
+/// The file of the key that certificates are signed with.
+const CERTIFICATE_KEY_FILE: &str = "certificate.key";
 /// The file of the sandbox's clock.
 const CLOCK_FILE: &str = "sandbox-clock";
 
@@ -113,6 +118,12 @@ pub enum WiringError {
     /// A CSP's key that cannot be sent. It is not shown.
     #[error("csp.{0}: its API key must be visible characters, at least one")]
     CspKey(CspId),
+    /// The certification runs.
+    #[error("the certification runs cannot be opened")]
+    Runs(#[source] RunFileError),
+    /// What the binary knows of the use cases.
+    #[error(transparent)]
+    UseCases(#[from] UseCaseError),
     /// The directory has no such CSP: the configuration was not checked.
     #[error("the CSP {0} has no profile")]
     NoProfile(CspId),
@@ -128,6 +139,8 @@ pub struct Wired {
     pub sandbox: Option<Arc<Sandbox>>,
     /// How its CSPs are spoken to, to be kept where another configuration says the same.
     pub adapters: Adapters,
+    /// Certification of OTTs, in the sandbox, and what it has seen and not kept yet.
+    pub certification: Option<(Arc<Certification>, Queue)>,
 }
 
 /// Builds everything that the configuration names, in a data directory that exists. Called where a runtime runs, since
@@ -175,7 +188,11 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
         let clock: Arc<dyn MovableClock> = clock;
         Arc::new(Sandbox { csps: scripted, clock })
     });
-    Ok(Wired { gateway, oversight, sandbox, adapters })
+    let certification = match &sandbox {
+        Some(sandbox) => Some(certification(config, &gateway, sandbox, data_dir)?),
+        None => None,
+    };
+    Ok(Wired { gateway, oversight, sandbox, adapters, certification })
 }
 
 /// Builds the gateway of another configuration around what a running one has. A CSP that is the same keeps its adapter:
@@ -204,6 +221,20 @@ const fn bounds(config: &Config) -> Bounds {
         attempts_max: config.charge.attempts_max,
         retry_pause_ms: config.charge.retry_pause_ms,
     }
+}
+
+/// Certification over the runs in a data directory.
+fn certification(
+    config: &Config,
+    gateway: &Arc<Gateway>,
+    sandbox: &Arc<Sandbox>,
+    data_dir: &Path,
+) -> Result<(Arc<Certification>, Queue), WiringError> {
+    let runs = RunFile::open(&data_dir.join(RUNS_FILE)).map_err(WiringError::Runs)?;
+    let key = CertificateKey::open(&data_dir.join(CERTIFICATE_KEY_FILE))?;
+    let recognisers = use_cases::recognisers(config.pin.ttl_s)?;
+    let (gateway, sandbox) = (Arc::clone(gateway), Arc::clone(sandbox));
+    Ok(Certification::new(gateway, sandbox, Arc::new(runs), Arc::new(key), recognisers))
 }
 
 /// The ledger of a data directory, to be looked at beside a gateway that may be running.

@@ -7,11 +7,13 @@
 mod keyring;
 mod key_file;
 mod draw;
+mod certificate;
 
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use certificate::CertificateKey;
 pub use draw::{SeededDraw, SystemDraw};
 pub use key_file::SecretsError;
 

@@ -9,10 +9,12 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::csp::CspArgs;
 use super::faces::Face;
 use super::select::Selection;
+use super::verify::VerifyArgs;
 
 const USAGE: &str = "\
 onbill certify --target <URL> --api-key <KEY> [OPTIONS]
        onbill certify --list | --accounts-example
+       onbill certify verify <FILE> [--key <BASE64>]
        onbill certify csp --protocol <http|grpc> --url <URL> --accounts <FILE> [OPTIONS]";
 
 const AFTER_HELP: &str = "\
@@ -129,6 +131,8 @@ pub struct CertifyArgs {
 pub enum Other {
     /// Certify a CSP: its API, or its adapter process.
     Csp(Box<CspArgs>),
+    /// Check the signature of an OTT's certificate.
+    Verify(VerifyArgs),
 }
 
 /// Which faces to certify.

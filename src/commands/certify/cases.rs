@@ -10,40 +10,7 @@ use figment::providers::{Format, Toml};
 use serde::Deserialize;
 
 use super::document::Document;
-
-/// Each case file, in the order of the page of use cases.
-const CASE_FILES: [&str; 28] = [
-    include_str!("../../../conformance/cases/01-account-active.toml"),
-    include_str!("../../../conformance/cases/02-account-ceased.toml"),
-    include_str!("../../../conformance/cases/03-account-suspended-non-payment.toml"),
-    include_str!("../../../conformance/cases/04-account-suspended-lost-stolen.toml"),
-    include_str!("../../../conformance/cases/05-account-not-eligible.toml"),
-    include_str!("../../../conformance/cases/06-account-unknown.toml"),
-    include_str!("../../../conformance/cases/07-account-malformed.toml"),
-    include_str!("../../../conformance/cases/08-pin-sent.toml"),
-    include_str!("../../../conformance/cases/09-pin-unknown-number.toml"),
-    include_str!("../../../conformance/cases/10-pin-right.toml"),
-    include_str!("../../../conformance/cases/11-pin-wrong.toml"),
-    include_str!("../../../conformance/cases/12-pin-expired.toml"),
-    include_str!("../../../conformance/cases/13-pin-right-at-second-try.toml"),
-    include_str!("../../../conformance/cases/14-charge.toml"),
-    include_str!("../../../conformance/cases/15-charge-repeated.toml"),
-    include_str!("../../../conformance/cases/16-charge-unknown-account-id.toml"),
-    include_str!("../../../conformance/cases/17-charge-malformed-currency.toml"),
-    include_str!("../../../conformance/cases/18-charge-unknown-product.toml"),
-    include_str!("../../../conformance/cases/19-refund.toml"),
-    include_str!("../../../conformance/cases/20-refund-repeated.toml"),
-    include_str!("../../../conformance/cases/21-refund-of-no-charge.toml"),
-    include_str!("../../../conformance/cases/22-refund-without-id.toml"),
-    include_str!("../../../conformance/cases/23-refund-positive.toml"),
-    include_str!("../../../conformance/cases/24-status.toml"),
-    include_str!("../../../conformance/cases/25-status-unknown.toml"),
-    include_str!("../../../conformance/cases/26-notification.toml"),
-    include_str!("../../../conformance/cases/27-notification-without-message.toml"),
-    include_str!("../../../conformance/cases/28-notification-wrong-type.toml"),
-];
-
-const CONTRACT_FILE: &str = include_str!("../../../conformance/cases/contract.toml");
+use crate::runtime::use_cases::{CASE_FILES, CONTRACT_FILE};
 
 /// The number of a use case, 1 to 28.
 pub type CaseId = u8;

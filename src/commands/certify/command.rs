@@ -22,6 +22,7 @@ use super::progress::{Countdown, Progress, Style};
 use super::report;
 use super::run::{Options, certify};
 use super::verdict::Outcome;
+use super::verify;
 
 /// The run could not begin.
 const COULD_NOT_BEGIN: u8 = 2;
@@ -32,6 +33,7 @@ const NOT_ALL_CHECKED: u8 = 3;
 pub async fn run(args: CertifyArgs) -> ExitCode {
     let ended = match &args.other {
         Some(Other::Csp(args)) => csp::run(args).await,
+        Some(Other::Verify(args)) => verify::run(args),
         None => run_checked(&args).await,
     };
     match ended {

@@ -49,6 +49,12 @@ impl Document {
         }
     }
 
+    /// The text of the first such key; empty where there is none.
+    #[must_use]
+    pub fn text_at(&self, key: &str) -> String {
+        self.get(key).and_then(Self::text).unwrap_or_default().to_owned()
+    }
+
     /// The members of an object; none of anything else.
     #[must_use]
     pub fn members(&self) -> &[(String, Document)] {

@@ -5,6 +5,8 @@
 //!
 //! `onbill certify csp` is beside it, in `csp`: it drives the suite of `runtime::csp_suite` and shares the reports.
 //!
+//! `onbill certify verify` checks the signature of a certificate.
+//!
 //! Reading order: `cases` (what is asked), `run` and `attempt` (how), `check` and `effects` (judgement), `report`.
 
 mod attempt;
@@ -12,7 +14,6 @@ mod connect;
 mod effects;
 mod random;
 mod render;
-mod sandbox;
 
 pub mod accounts;
 pub mod answer;
@@ -31,9 +32,11 @@ pub mod probe;
 pub mod progress;
 pub mod report;
 pub mod run;
+pub mod sandbox;
 pub mod select;
 pub mod values;
 pub mod verdict;
+pub mod verify;
 
 pub use self::args::CertifyArgs;
 pub use self::bench::{Silent, Watch};

@@ -11,9 +11,11 @@ use tonic::{Request, Status};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
+use self::observe::{Slot, Telling};
 use crate::domain::catalogue::ErrorCode;
 use crate::faces::pb;
 use crate::faces::status::ApiError;
+use crate::flows::certification::Certification;
 use crate::flows::sandbox::Sandbox;
 use crate::flows::{Caller, Gateway, Stop};
 
@@ -23,6 +25,8 @@ mod pin;
 mod transaction;
 mod notification;
 mod sandbox;
+pub mod certification;
+pub mod observe;
 
 /// Most bytes of a request on either face (contract section 2).
 pub const REQUEST_BYTES_MAX: usize = 65_536;
@@ -50,8 +54,10 @@ pub fn services(
     gateway: &Arc<Gateway>,
     sandbox: Option<&Arc<Sandbox>>,
     health: &HealthReporter,
+    certification: Option<&Arc<Certification>>,
 ) -> Result<Services, tonic_reflection::server::Error> {
     use pb::v1::account_service_server::AccountServiceServer;
+    use pb::v1::certification_service_server::CertificationServiceServer;
     use pb::v1::notification_service_server::NotificationServiceServer;
     use pb::v1::pin_service_server::PinServiceServer;
     use pb::v1::sandbox_service_server::SandboxServiceServer;
@@ -72,6 +78,10 @@ pub fn services(
         let door = sandbox::SandboxDoor { gateway: shared(), sandbox: Arc::clone(sandbox) };
         routes.add_service(bounded!(SandboxServiceServer::new(door)));
     }
+    if let Some(certification) = certification {
+        let door = certification::CertificationDoor(Arc::clone(certification));
+        routes.add_service(bounded!(CertificationServiceServer::new(door)));
+    }
     Ok(Services { routes: routes.routes().prepare(), keyed: keyed(sandbox.is_some()) })
 }
 
@@ -86,6 +96,7 @@ pub fn keyed(with_sandbox: bool) -> Vec<&'static str> {
     ];
     if with_sandbox {
         names.push(pb::v1::sandbox_service_server::SERVICE_NAME);
+        names.push(pb::v1::certification_service_server::SERVICE_NAME);
     }
     names
 }
@@ -102,8 +113,14 @@ fn reflection(with_sandbox: bool) -> tonic_reflection::server::Builder<'static> 
     builder
 }
 
-/// Takes a request apart: who calls, and the message. The stack lets none through without a caller.
-fn caller<T>(mut request: Request<T>) -> Result<(Caller, T), Status> {
+/// Takes a request apart: who calls, and the message. The stack lets none through without a caller. A caller that is
+/// being certified leaves there what the message says.
+fn caller<T: Telling>(mut request: Request<T>) -> Result<(Caller, T), Status> {
+    if let Some(slot) = request.extensions_mut().remove::<Slot>()
+        && let Some(sent) = request.get_ref().tell()
+    {
+        slot.put(sent);
+    }
     match request.extensions_mut().remove::<Caller>() {
         Some(caller) => Ok((caller, request.into_inner())),
         None => Err(ApiError::new(ErrorCode::AuthorizationFailure).into()),

@@ -11,6 +11,7 @@ use crate::faces::pb::v1 as pb;
 use crate::faces::stack::NamedDeadline;
 use crate::faces::status::ApiError;
 use crate::faces::wire;
+use crate::flows::certification::Told;
 use crate::flows::flight::Origin;
 use crate::flows::{Gateway, charge, transactions, watch};
 
@@ -34,7 +35,10 @@ impl pb::transaction_service_server::TransactionService for Transactions {
             status: answer.status.word().to_owned(),
             description: answer.description.as_ref().to_owned(),
         });
-        if answer.origin == Origin::Replayed {
+        let replayed = answer.origin == Origin::Replayed;
+        let outcome = answer.status.word().to_owned();
+        response.extensions_mut().insert(Told { outcome, replayed, ..Told::default() });
+        if replayed {
             response.metadata_mut().insert(REPLAYED_HEADER, MetadataValue::from_static("true"));
         }
         Ok(response)
@@ -48,7 +52,10 @@ impl pb::transaction_service_server::TransactionService for Transactions {
         let kind = wire::get_transaction(&message).map_err(ApiError::invalid)?;
         let id = &message.ext_transaction_id;
         let record = transactions::get(&self.0, &caller, id, kind).await.map_err(stop)?;
-        Ok(Response::new(wire::transaction_status(&record)))
+        let mut response = Response::new(wire::transaction_status(&record));
+        let outcome = response.get_ref().status.clone();
+        response.extensions_mut().insert(Told { outcome, ..Told::default() });
+        Ok(response)
     }
 
     async fn list_transactions(

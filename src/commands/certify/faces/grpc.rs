@@ -37,6 +37,7 @@ pub struct GrpcClient {
     api_key: MetadataValue<Ascii>,
     timeout: Duration,
     contract: Arc<Contract>,
+    more: Vec<(&'static str, MetadataValue<Ascii>)>,
 }
 
 impl GrpcClient {
@@ -50,7 +51,17 @@ impl GrpcClient {
         api_key.set_sensitive(true);
         let pool = DescriptorPool::decode(pb::DESCRIPTORS).map_err(|error| error.to_string())?;
         let channel = connect::channel(&target.url, target.ca_pem.as_deref(), target.timeout)?;
-        Ok(Self { channel, pool, api_key, timeout: target.timeout, contract: Arc::clone(contract) })
+        Ok(Self { channel, pool, api_key, timeout: target.timeout, contract: Arc::clone(contract), more: Vec::new() })
+    }
+
+    /// Sends this metadata with every call from now on.
+    ///
+    /// # Errors
+    /// It is no metadata.
+    pub fn add_header(&mut self, name: &'static str, value: &str) -> Result<(), String> {
+        let value = value.parse().map_err(|_| format!("{name}: no metadata value"))?;
+        self.more.push((name, value));
+        Ok(())
     }
 
     /// The tables that this client was made with.
@@ -75,6 +86,9 @@ impl GrpcClient {
         let (input, output) = message::types(&self.pool, &rpc.grpc).map_err(unusable)?;
         let mut request = Request::new(message::encode(input, document).map_err(unusable)?);
         request.metadata_mut().insert("x-api-key", self.api_key.clone());
+        for (name, value) in &self.more {
+            request.metadata_mut().insert(*name, value.clone());
+        }
         if let Ok(value) = correlation.parse() {
             request.metadata_mut().insert("x-correlation-id", value);
         }

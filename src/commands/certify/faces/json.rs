@@ -38,6 +38,7 @@ pub struct JsonClient {
     api_key: HeaderValue,
     timeout: Duration,
     contract: Arc<Contract>,
+    more: HeaderMap,
 }
 
 impl JsonClient {
@@ -53,7 +54,17 @@ impl JsonClient {
             .pool_idle_timeout(IDLE_MAX)
             .build(connect::connector(target.ca_pem.as_deref(), target.timeout)?);
         let (base, timeout) = (target.url.clone(), target.timeout);
-        Ok(Self { client, base, api_key, timeout, contract: Arc::clone(contract) })
+        Ok(Self { client, base, api_key, timeout, contract: Arc::clone(contract), more: HeaderMap::new() })
+    }
+
+    /// Sends this header with every request from now on.
+    ///
+    /// # Errors
+    /// It is no header.
+    pub fn add_header(&mut self, name: &'static str, value: &str) -> Result<(), String> {
+        let value = HeaderValue::from_str(value).map_err(|error| format!("{name}: {error}"))?;
+        self.more.insert(name, value);
+        Ok(())
     }
 
     /// The tables that this client was made with.
@@ -97,7 +108,8 @@ impl JsonClient {
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
-        let request = request.body(Full::new(body)).map_err(|error| NoAnswer::NotConnected(error.to_string()))?;
+        let mut request = request.body(Full::new(body)).map_err(|error| NoAnswer::NotConnected(error.to_string()))?;
+        request.headers_mut().extend(self.more.clone());
         match tokio::time::timeout(self.timeout, self.exchange(request, correlation)).await {
             Ok(answer) => answer,
             Err(_) => Err(NoAnswer::TimedOut(self.timeout)),

@@ -84,6 +84,17 @@ impl Client {
         })
     }
 
+    /// Sends this header, or metadata, with every call from now on.
+    ///
+    /// # Errors
+    /// It is no header.
+    pub fn add_header(&mut self, name: &'static str, value: &str) -> Result<(), String> {
+        match self {
+            Self::Json(client) => client.add_header(name, value),
+            Self::Grpc(client) => client.add_header(name, value),
+        }
+    }
+
     /// Calls an RPC.
     ///
     /// # Errors
