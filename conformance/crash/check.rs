@@ -103,7 +103,7 @@ fn against_itself(story: &Story, ledger: Ledger) -> Option<String> {
         match (&heard.answer, heard.final_body()) {
             (_, Some(body)) if Some(body) != first.final_body() => return Some("a final answer changed".to_owned()),
             (Some((503, _)), None) if ledger == Ledger::Elsewhere => {}
-            (Some((200, _)), None) if ledger == Ledger::Elsewhere && heard.ended - heard.began > WHOLE_TIME => {}
+            (Some((200, _)), None) if ledger == Ledger::Elsewhere && heard.ended > heard.began + WHOLE_TIME => {}
             (Some(answer), None) if heard.began > first.ended => {
                 return Some(format!("{answer:?} came after a final answer"));
             }

@@ -202,6 +202,20 @@ async fn live(
     if let Some(certifying) = &certifying {
         certifying.certification.close();
     }
+    finish(config, &gateway, server).await;
+    if let Some(certifying) = certifying {
+        certifying.end().await;
+    }
+    while background.join_next().await.is_some() {}
+    admin_stop.cancel();
+    match admin.await {
+        Ok(ended) => Ok(ended?),
+        Err(error) => Err(LifeError::Io(io::Error::other(error))),
+    }
+}
+
+/// Lets answers and money that are under way come to their end, each within its bound.
+async fn finish(config: &Config, gateway: &Gateway, server: JoinHandle<bool>) {
     let in_time = server.await.unwrap_or(false);
     if !in_time {
         tracing::warn!("some connections were still open at the end of server.drain_s");
@@ -211,15 +225,6 @@ async fn live(
     let lease = Duration::from_secs(u64::from(config.charge.lease_s));
     if tokio::time::timeout(lease, gateway.tasks.wait()).await.is_err() {
         tracing::error!("some transactions are left to reconciliation");
-    }
-    if let Some(certifying) = certifying {
-        certifying.end().await;
-    }
-    while background.join_next().await.is_some() {}
-    admin_stop.cancel();
-    match admin.await {
-        Ok(ended) => Ok(ended?),
-        Err(error) => Err(LifeError::Io(io::Error::other(error))),
     }
 }
 
