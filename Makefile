@@ -8,6 +8,7 @@ CARGO_FLAGS := --locked
 SEEDS := 100000
 FIRST := 0
 KILLS ?= 300
+STORE ?= sqlite
 PROFILE := --release
 ARGS :=
 
@@ -42,8 +43,8 @@ outside: ## Runs the clients that are not ours against the built binary: Python,
 	$(CARGO) build $(CARGO_FLAGS)
 	conformance/outside/run
 
-crash: ## Kills the gateway at random moments under load, KILLS times (300), and compares bill, answers and ledger.
-	ONBILL_CRASH_KILLS=$(KILLS) $(CARGO) test $(CARGO_FLAGS) --test conformance -- --nocapture crash::
+crash: ## Kills gateways (STORE=postgres: stores too) at random moments under load, KILLS times (300), and compares all.
+	ONBILL_CRASH_STORE=$(STORE) ONBILL_CRASH_KILLS=$(KILLS) $(CARGO) test $(CARGO_FLAGS) --test conformance -- --nocapture crash::
 
 certify: ## Certifies a sandbox of this build over both faces; the report is target/certify/index.html.
 	$(CARGO) build $(CARGO_FLAGS)

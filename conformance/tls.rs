@@ -27,16 +27,40 @@ pub fn certificate(directory: &Path) {
 
 /// A TLS server before one that speaks none, for either version of HTTP.
 pub async fn encrypted(directory: &Path, authority: String) -> SocketAddr {
-    let certificate = CertificateDer::from_pem_file(directory.join("cert.pem")).expect("a certificate");
+    serve(server_config(directory, None), authority).await
+}
+
+/// The same, for those only who show the very certificate that the server has.
+pub async fn encrypted_for_those_with(directory: &Path, authority: String) -> SocketAddr {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate_in(directory)).expect("an authority");
+    serve(server_config(directory, Some(roots)), authority).await
+}
+
+fn certificate_in(directory: &Path) -> CertificateDer<'static> {
+    CertificateDer::from_pem_file(directory.join("cert.pem")).expect("a certificate")
+}
+
+fn server_config(directory: &Path, clients: Option<rustls::RootCertStore>) -> rustls::ServerConfig {
     let key = PrivateKeyDer::from_pem_file(directory.join("key.pem")).expect("a key");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+    let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .expect("a certificate with its key");
+        .expect("versions");
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(roots) => {
+            let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
+        }
+    };
+    let mut config =
+        builder.with_single_cert(vec![certificate_in(directory)], key).expect("a certificate with its key");
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config
+}
+
+async fn serve(config: rustls::ServerConfig, authority: String) -> SocketAddr {
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
     let address = listener.local_addr().expect("an address");

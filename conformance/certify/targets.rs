@@ -175,8 +175,8 @@ async fn the_outcome_as_json_has_the_keys_that_programs_read() {
     // What is taken away here needs another format number.
     for (pointer, wanted) in [
         ("", "format run totals results"),
-        ("/run", "run_id by target target_version certifier_version faces sandbox started_at elapsed_ms"),
-        ("/totals", "passed failed not_checked with_unseen_effects"),
+        ("/run", "subject run_id by target target_version certifier_version faces sandbox started_at elapsed_ms"),
+        ("/totals", "passed failed not_checked not_offered with_unseen_effects"),
         (
             "/results/0",
             "id title category sub_category given behaviour face verdict needs account steps attempts notes elapsed_ms",

@@ -123,7 +123,7 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
     ),
     (
         "[csp.empty.sms]\nsender = 'x'",
-        "csp.empty.adapter: must be set: one of \"sandbox\", \"http\"\ncsp.empty.currency: must be set: a currency of ISO 4217, like MXN\ncsp.empty.msisdn_pattern: must be set: a regular expression from ^ to $, like ^[0-9]{10}$",
+        "csp.empty.adapter: must be set: one of \"sandbox\", \"http\", \"grpc\"\ncsp.empty.currency: must be set: a currency of ISO 4217, like MXN\ncsp.empty.msisdn_pattern: must be set: a regular expression from ^ to $, like ^[0-9]{10}$",
     ),
     (
         "[partner.empty]\npin_before_first_charge_minutes = 1",
@@ -151,11 +151,11 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
     ),
     (
         "[csp.my-csp]\nurl = 'http://csp.example'\napi_key = 'k'",
-        "csp.my-csp.url: is of the adapter \"http\" only\ncsp.my-csp.api_key: is of the adapter \"http\" only",
+        "csp.my-csp.url: is of the adapters \"http\" and \"grpc\" only\ncsp.my-csp.api_key: is of the adapters \"http\" and \"grpc\" only",
     ),
     (
         "[csp.my-csp]\nadapter = 'http'",
-        "csp.my-csp.url: must be set for the adapter \"http\": an http or https URL without user, query or fragment, like https://csp.example/api",
+        "csp.my-csp.url: must be set for the adapters \"http\" and \"grpc\": an http or https URL without user, query or fragment, like https://csp.example/api",
     ),
     (
         "[csp.my-csp]\nadapter = 'http'\nurl = 'https://me:secret@csp.example'",

@@ -3,7 +3,7 @@
 //! Invariant: a client never asks for another thing under a key that it has used.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -50,10 +50,12 @@ impl Face {
     }
 }
 
-/// A partner's client, which finds the gateway wherever it has been started again.
+/// A partner's client, which calls one gateway after another, wherever each has been started again.
 #[derive(Clone)]
 pub struct Client {
-    authority: watch::Receiver<String>,
+    /// All that may be called.
+    authorities: watch::Receiver<Vec<String>>,
+    turn: Arc<AtomicUsize>,
     http: legacy::Client<HttpConnector, Full<Bytes>>,
     channels: Arc<Mutex<BTreeMap<String, Channel>>>,
     stories: Arc<Stories>,
@@ -61,9 +63,10 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(authority: watch::Receiver<String>, stories: Arc<Stories>) -> Self {
+    pub fn new(authorities: watch::Receiver<Vec<String>>, stories: Arc<Stories>) -> Self {
         Self {
-            authority,
+            authorities,
+            turn: Arc::default(),
             http: legacy::Client::builder(TokioExecutor::new()).build_http(),
             channels: Arc::default(),
             stories,
@@ -85,9 +88,15 @@ impl Client {
         self.stories.add(ask, began, answer);
     }
 
+    /// Whose turn it is.
+    fn authority(&self) -> String {
+        let authorities = self.authorities.borrow();
+        authorities[self.turn.fetch_add(1, Ordering::Relaxed) % authorities.len()].clone()
+    }
+
     /// Asks over gRPC. What comes is told as the JSON face would, so that both are held against one another.
     async fn call_grpc(&self, ask: &Ask) -> Option<(u16, String)> {
-        let authority = self.authority.borrow().clone();
+        let authority = self.authority();
         let channel = match self.channels.lock().expect("no panic before").get(&authority).cloned() {
             Some(channel) => channel,
             None => Channel::from_shared(format!("http://{authority}")).expect("a URI").connect_lazy(),
@@ -135,7 +144,7 @@ impl Client {
     }
 
     async fn call(&self, method: Method, path: &str, body: String) -> Option<(u16, String)> {
-        let authority = self.authority.borrow().clone();
+        let authority = self.authority();
         let request = Request::builder()
             .method(method)
             .uri(format!("http://{authority}{path}"))

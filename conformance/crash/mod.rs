@@ -2,13 +2,15 @@
 //! beside it that lives on, and afterwards the operator's bill is compared with every answer that any client ever got.
 //!
 //! Invariant: moments, requests and faults are drawn from one seed, which a failure prints with the story of each key
-//! that is wrong. ONBILL_CRASH_SEED and ONBILL_CRASH_KILLS choose another run; without them a short one is made.
+//! that is wrong. ONBILL_CRASH_SEED and ONBILL_CRASH_KILLS choose another run of the store that ONBILL_CRASH_STORE names
+//! (sqlite, or postgres for many gateways); without them short ones are made.
 
 mod load;
 mod story;
 mod check;
 mod left;
 mod events;
+mod many;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use onbill::domain::api_key::KeyDigest;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::check::Ledger;
 use self::load::Client;
 use self::story::Stories;
 use crate::gateway::endpoint::{Endpoint, SECRET};
@@ -56,6 +59,14 @@ impl Draw {
     fn percent(&mut self, chance: u64) -> bool {
         self.below(100) < chance
     }
+}
+
+/// Kills of a run on this store: those that were asked for, if it was asked for.
+fn kills_on(store: &str, short: u32) -> u32 {
+    let asked = std::env::var("ONBILL_CRASH_STORE").unwrap_or_else(|_| "sqlite".to_owned());
+    assert!(matches!(asked.as_str(), "sqlite" | "postgres"), "ONBILL_CRASH_STORE must be sqlite or postgres");
+    let chosen = chosen("ONBILL_CRASH_KILLS").filter(|_| asked == store);
+    chosen.map_or(short, |kills| u32::try_from(kills).expect("fewer kills"))
 }
 
 fn configuration(operator: &Operator, endpoint: &Endpoint) -> String {
@@ -100,7 +111,7 @@ fn chosen(name: &str) -> Option<u64> {
 async fn whatever_moment_a_gateway_is_killed_at_no_money_moves_twice_or_is_forgotten() {
     let time_seed = || u64::from(std::process::id());
     let seed = chosen("ONBILL_CRASH_SEED").unwrap_or_else(time_seed);
-    let kills = chosen("ONBILL_CRASH_KILLS").map_or(KILLS, |kills| u32::try_from(kills).expect("fewer kills"));
+    let kills = kills_on("sqlite", KILLS);
     let mut draw = Draw::new(seed);
     let operator = Operator::start(&[]);
     let endpoint = Endpoint::new().await;
@@ -111,7 +122,7 @@ async fn whatever_moment_a_gateway_is_killed_at_no_money_moves_twice_or_is_forgo
     };
 
     let mut gateway = start();
-    let (moved, authority) = watch::channel(gateway.authority().to_owned());
+    let (moved, authority) = watch::channel(vec![gateway.authority().to_owned()]);
     let stories = Arc::new(Stories::default());
     let stop = CancellationToken::new();
     let clients: Vec<_> = (0..CLIENTS)
@@ -128,7 +139,7 @@ async fn whatever_moment_a_gateway_is_killed_at_no_money_moves_twice_or_is_forgo
         tokio::task::block_in_place(|| gateway.kill());
         stories.note_kill();
         gateway = start();
-        moved.send_replace(gateway.authority().to_owned());
+        moved.send_replace(vec![gateway.authority().to_owned()]);
     }
     stop.cancel();
     for client in clients {
@@ -137,7 +148,7 @@ async fn whatever_moment_a_gateway_is_killed_at_no_money_moves_twice_or_is_forgo
     load::peace(&operator).await;
     let client = Client::new(authority, Arc::clone(&stories));
     let mut complaints = check::settle(&client, &stories).await;
-    complaints.extend(check::compare(&client, &operator, &stories).await);
+    complaints.extend(check::compare(&client, &operator, &stories, Ledger::Here).await);
     complaints.extend(events::compare(&endpoint, &stories).await);
     let summary = format!("{}; {} deliveries", stories.summary(), endpoint.received().len());
     println!("seed {seed}: {kills} kills, {summary}");

@@ -53,7 +53,7 @@ fn verified(directory: &Path) -> (i32, Vec<Value>) {
 }
 
 /// Damage, the rule that must find it, and the id of the record that must be named (empty: the file's).
-const DAMAGE: [(&str, &str, &str); 32] = [
+pub const DAMAGE: [(&str, &str, &str); 32] = [
     ("UPDATE transactions SET amount_minor = 1100 WHERE ext_id = 'booked'", "amount", "booked"),
     ("UPDATE transactions SET amount_minor = 1100 WHERE ext_id = 'booked'", "postings", "booked"),
     ("UPDATE transactions SET sent_amount = '11' WHERE ext_id = 'plain'", "amount", "plain"),

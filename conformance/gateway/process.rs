@@ -68,7 +68,7 @@ impl Setup {
             line[at..].split_whitespace().next().expect("an address").to_owned()
         };
         let (listen, admin) = (address("gRPC and JSON"), address("operations"));
-        Running { child, listen, admin, log, _output: lines, _own: own }
+        Running { child, listen, admin, log, _output: lines, own }
     }
 }
 
@@ -80,7 +80,7 @@ pub struct Running {
     log: PathBuf,
     /// Held open, as a terminal would be.
     _output: Lines<BufReader<ChildStdout>>,
-    _own: TempDir,
+    own: TempDir,
 }
 
 impl Running {
@@ -104,6 +104,23 @@ impl Running {
         read(&self.log)
     }
 
+    /// Puts another text into its configuration file.
+    pub fn rewrite(&self, config: &str) {
+        std::fs::write(self.own.path().join("onbill.toml"), config).expect("a configuration file");
+    }
+
+    /// Asks it to read its configuration again.
+    pub fn hang_up(&self) {
+        let sent = Command::new("kill").args(["-HUP", &self.child.id().to_string()]).status().expect("kill");
+        assert!(sent.success());
+    }
+
+    /// Asks it to stop, and does not wait.
+    pub fn terminate(&self) {
+        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill");
+        assert!(sent.success());
+    }
+
     /// Kills it as a crash would.
     pub fn kill(mut self) {
         self.child.kill().expect("it can be killed");
@@ -112,8 +129,7 @@ impl Running {
 
     /// Asks it to stop and waits for its exit.
     pub fn stop(mut self) -> ExitStatus {
-        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill");
-        assert!(sent.success());
+        self.terminate();
         let since = Instant::now();
         while since.elapsed() < PATIENCE {
             if let Some(status) = self.child.try_wait().expect("its status") {

@@ -17,13 +17,13 @@ fn request(id: &str, kind: &str) -> tonic::Request<pb::WatchTransactionRequest> 
     keyed(pb::WatchTransactionRequest { ext_transaction_id: id.to_owned(), kind: kind.to_owned() })
 }
 
-async fn watch(gateway: &Running, id: &str) -> Streaming<pb::WatchTransactionResponse> {
+pub async fn watch(gateway: &Running, id: &str) -> Streaming<pb::WatchTransactionResponse> {
     let mut client = TransactionServiceClient::new(channel(gateway).await);
     client.watch_transaction(request(id, "")).await.expect("a stream").into_inner()
 }
 
 /// Everything that a stream tells until it ends.
-async fn all(mut stream: Streaming<pb::WatchTransactionResponse>) -> Vec<(String, String)> {
+pub async fn all(mut stream: Streaming<pb::WatchTransactionResponse>) -> Vec<(String, String)> {
     let mut told = Vec::new();
     while let Some(one) = stream.message().await.expect("no error") {
         assert!(one.charge_date.is_some_and(|date| date.nanos == 0 && date.seconds > 0));

@@ -143,7 +143,7 @@ pub(super) fn noon() -> Time {
 
 pub(super) const HALF_A_DAY: Duration = Duration::from_hours(12);
 
-pub(super) fn currency(code: &str) -> Currency {
+pub fn currency(code: &str) -> Currency {
     Currency::from_code(code).expect("a currency")
 }
 

@@ -35,7 +35,7 @@ fn adapter(authority: &str, not_applied: &[&str]) -> GrpcCsp {
     let url = format!("http://{authority}").parse().expect("a URL");
     let api_key = Some(HeaderValue::from_static("grpc-key"));
     let not_applied = not_applied.iter().map(|word| (*word).to_owned()).collect();
-    GrpcCsp::new(Settings { url, api_key, ca_pem: None, identity_pem: None, not_applied }).expect("an adapter")
+    GrpcCsp::new(Settings { url, api_key, ca_pem: None, client_pem: None, not_applied }).expect("an adapter")
 }
 
 async fn charge(csp: &GrpcCsp) -> Result<Receipt, CspError> {
@@ -278,7 +278,7 @@ async fn where_no_byte_of_the_message_was_written_nothing_was_applied() {
     let csp = Arc::new(adapter(&narrow.authority, &[]));
     let first = tokio::spawn({
         let csp = Arc::clone(&csp);
-        async move { csp.inquire(&reference(), &CallContext { budget: Duration::from_secs(60), ..call() }).await }
+        async move { csp.inquire(&reference(), &CallContext { budget: Duration::from_mins(1), ..call() }).await }
     });
     while narrow.bytes_seen() == 0 {
         tokio::task::yield_now().await;
@@ -295,7 +295,7 @@ async fn where_no_byte_of_the_message_was_written_nothing_was_applied() {
             url: format!("{scheme}://{authority}").parse().expect("a URL"),
             api_key: None,
             ca_pem: None,
-            identity_pem: None,
+            client_pem: None,
             not_applied: vec![],
         };
         let answer = charge(&GrpcCsp::new(settings).expect("an adapter")).await;
@@ -370,6 +370,29 @@ async fn only_the_csps_own_word_makes_a_reference_not_known() {
     let server = Server::that(booked).await;
     let answer = adapter(&server.authority, &[]).inquire(&reference(), &call()).await.expect("an answer");
     assert!(matches!(answer, Inquiry::Booked(receipt) if receipt.money.minor == 999), "{answer:?}");
+}
+
+#[tokio::test]
+async fn only_the_csps_own_word_makes_a_reference_void() {
+    use pb::void_response::Result as Said;
+    let answered = |result: Option<Said>| Deed::Answers(framed(&pb::VoidResponse { result }));
+    let refused = |code: &str| Said::Refused(pb::Refusal { code: code.to_owned(), message: String::new() });
+    let receipt = "Booked(Receipt { reference: Reference([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255]), money: \
+                   Money { minor: 999, currency: MXN } })";
+    for (why, deed, expected) in [
+        ("void", answered(Some(Said::Voided(pb::Voided {}))), "Void"),
+        ("booked before", answered(Some(Said::Booked(booking(REFERENCE, "9.99", "MXN")))), receipt),
+        ("refused before", answered(Some(refused("daily-limit"))), "Refused { code: \"daily-limit\" }"),
+        ("refused without a code", answered(Some(refused(""))), "unknown"),
+        ("not applied", answered(Some(refused("not-applied"))), "not applied"),
+        ("nothing", answered(None), "unknown"),
+        ("not implemented", Deed::Status(12, StatusIn::Headers), "unknown"),
+        ("the stream is refused", Deed::Resets(h2::Reason::REFUSED_STREAM), "not applied"),
+    ] {
+        let server = Server::that(deed).await;
+        let answer = adapter(&server.authority, &["not-applied"]).void(&reference(), &call()).await;
+        assert_eq!(verdict(&answer), expected, "{why}");
+    }
 }
 
 #[tokio::test]

@@ -28,7 +28,8 @@ const BUDGET: Duration = Duration::from_secs(3);
 pub fn adapter(authority: &str) -> HttpCsp {
     let url = format!("http://{authority}").parse().expect("a URL");
     let api_key = Some(HeaderValue::from_static(KEY));
-    let settings = Settings { url, api_key, ca_pem: None, not_applied: vec!["not-applied".to_owned()] };
+    let settings =
+        Settings { url, api_key, ca_pem: None, client_pem: None, not_applied: vec!["not-applied".to_owned()] };
     HttpCsp::new(settings).expect("an adapter")
 }
 

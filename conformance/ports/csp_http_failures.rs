@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
-use onbill::adapters::csp::http::{HttpCsp, Settings};
+use onbill::adapters::csp::http::{ClientPem, HttpCsp, Settings};
 use onbill::domain::ids::{AccountRef, ChargeCode, CorrelationId, Reference};
 use onbill::domain::money::Money;
 use onbill::domain::trace::Trace;
@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::csp::currency;
 use super::csp_http::adapter;
+use crate::tls::{certificate, encrypted_for_those_with};
 
 const BUDGET: Duration = Duration::from_millis(400);
 const REFERENCE: &str = "000000000000000000000000000000ff";
@@ -232,7 +233,8 @@ async fn where_not_one_byte_was_written_nothing_was_applied() {
     for (why, authority) in [("no TLS", &plain.authority), ("no time for TLS", &silent.1)] {
         let url = format!("https://{authority}").parse().expect("a URL");
         let key = Some(HeaderValue::from_static("k"));
-        let csp = HttpCsp::new(Settings { url, api_key: key, ca_pem: None, not_applied: vec![] }).expect("an adapter");
+        let csp = HttpCsp::new(Settings { url, api_key: key, ca_pem: None, client_pem: None, not_applied: vec![] })
+            .expect("an adapter");
         assert_eq!(verdict(&charge(&csp).await), "not applied", "{why}");
     }
 }
@@ -342,4 +344,66 @@ async fn only_the_csps_own_word_makes_an_account_nobody() {
         let found = adapter(&server.authority).account(&who, None, &call()).await;
         assert_eq!(found.ok().map(|found| found.is_some()), expected, "{why}");
     }
+}
+
+#[tokio::test]
+async fn an_operator_that_asks_for_a_certificate_is_shown_the_one_that_is_configured_and_no_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (own, others) = (folder.path().join("own"), folder.path().join("others"));
+    for directory in [&own, &others] {
+        std::fs::create_dir(directory).expect("a directory");
+        certificate(directory);
+    }
+    let plain = Server::that(Deed::Writes(booked(REFERENCE, "9.99", "MXN"))).await;
+    let operator = encrypted_for_those_with(&own, plain.authority.clone()).await;
+    let read = |directory: &std::path::Path, name| std::fs::read(directory.join(name)).expect("a file");
+    let shown = |directory: &std::path::Path| {
+        Some(ClientPem { certificates: read(directory, "cert.pem"), key: read(directory, "key.pem") })
+    };
+    for (why, client_pem, verdicts) in [
+        ("its own", shown(&own), &["booked"][..]),
+        // With TLS 1.3 the refusal of a certificate comes after the handshake, and perhaps after the request.
+        ("none", None, &["not applied", "unknown"]),
+        ("another's", shown(&others), &["not applied", "unknown"]),
+    ] {
+        let url = format!("https://localhost:{}", operator.port()).parse().expect("a URL");
+        let ca_pem = Some(read(&own, "cert.pem"));
+        let csp = HttpCsp::new(Settings { url, api_key: None, ca_pem, client_pem, not_applied: vec![] });
+        let answer = charge(&csp.expect("an adapter")).await;
+        let verdict = if answer.is_ok() { "booked".to_owned() } else { verdict(&answer) };
+        assert!(verdicts.contains(&verdict.as_str()), "{why}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_carries_its_trace_in_both_forms_and_its_correlation_id() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let authority = listener.local_addr().expect("an address").to_string();
+    let seen = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut request = Vec::new();
+        while !is_whole(&request) {
+            let mut buffer = [0; 4096];
+            let count = stream.read(&mut buffer).await.expect("a request");
+            request.extend_from_slice(&buffer[..count]);
+        }
+        String::from_utf8_lossy(&request).to_ascii_lowercase()
+    });
+    let trace = Trace::from_b3("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", Some("00000000000000ff"), None);
+    let call = CallContext { trace: trace.expect("well formed"), ..call() };
+    let csp = adapter(&authority);
+    let inquired = tokio::spawn(async move { csp.inquire(&reference(), &call).await });
+    let request = seen.await.expect("no panic");
+    for header in [
+        "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "x-b3-traceid: 4bf92f3577b34da6a3ce929d0e0e4736",
+        "x-b3-spanid: 00f067aa0ba902b7",
+        "x-b3-parentspanid: 00000000000000ff",
+        "x-b3-sampled: 1",
+        "x-correlation-id: test-1",
+        "x-api-key: operator-key",
+    ] {
+        assert!(request.contains(&format!("\r\n{header}\r\n")), "{header} is not in {request}");
+    }
+    assert!(inquired.await.expect("no panic").is_err());
 }

@@ -8,8 +8,10 @@ mod ephemeral_redis;
 mod csp;
 pub mod csp_http;
 mod csp_http_failures;
-mod csp_guarded;
 pub mod csp_grpc;
 mod csp_grpc_failures;
+mod csp_guarded;
 mod sandbox_bill;
 mod ledger;
+
+pub use csp::currency as csp_currency;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::free_port;
 
 /// Longest wait for a server to come or go: generous, since test machines are busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Whoever is the superuser of the server.
 const USER: &str = "onbill";
 /// Ends the server and removes its directory once the tests are gone: its standard input is theirs.
@@ -96,7 +96,9 @@ impl Server {
         let postmaster = child.id();
         let backends = children_of(postmaster);
         signal("-KILL", postmaster);
-        backends.into_iter().for_each(|backend| signal("-KILL", backend));
+        for backend in backends {
+            signal("-KILL", backend);
+        }
         child.wait().expect("it has ended");
         let _ = std::fs::remove_file(self.data().join("postmaster.pid"));
     }
@@ -123,7 +125,9 @@ impl Server {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let postmaster = running.as_ref().expect("it runs").id();
         signal(which, postmaster);
-        children_of(postmaster).into_iter().for_each(|backend| signal(which, backend));
+        for backend in children_of(postmaster) {
+            signal(which, backend);
+        }
     }
 
     /// Its port on 127.0.0.1.
@@ -197,6 +201,18 @@ impl Database {
         &self.server
     }
 
+    /// A copy of it, to which nobody may be connected.
+    pub fn copy(&self) -> Self {
+        let copy = Self::on(&self.server);
+        let again = format!("DROP DATABASE {0}", copy.name);
+        let copied = format!("CREATE DATABASE {} TEMPLATE {}", copy.name, self.name);
+        for text in [again, copied] {
+            let done = self.server.ask("postgres", &text);
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        }
+        copy
+    }
+
     /// Does something to it as a stranger, or reads: one line a row, columns between tabs.
     pub fn sql(&self, text: &str) -> Vec<Vec<String>> {
         let output = self.server.ask(&self.name, text);
@@ -222,7 +238,7 @@ fn binary(name: &str) -> PathBuf {
 }
 
 fn version_of(path: &Path) -> u32 {
-    path.components().filter_map(|part| part.as_os_str().to_str()?.parse().ok()).next().unwrap_or(0)
+    path.components().find_map(|part| part.as_os_str().to_str()?.parse().ok()).unwrap_or(0)
 }
 
 /// A program of the server as a user that it runs as.

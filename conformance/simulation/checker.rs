@@ -323,7 +323,11 @@ fn pending(evidence: &Evidence, findings: &mut Findings) {
         // could make up for its word.
         let waited = call.until_ms + 100 >= call.from_ms + call.deadline_ms;
         let unseen = *origin == Origin::Replayed && !evidence.ledger_is_sound;
-        let excused = waited && (unseen || evidence.died_with_its_promise(of, call.until_ms));
+        // Who asked again was told that nothing has happened.
+        let told_since = evidence.calls.iter().any(|later| {
+            later.ask.label == of && later.from_ms > call.until_ms && matches!(later.heard, Heard::Unavailable)
+        });
+        let excused = waited && (unseen || told_since || evidence.died_with_its_promise(of, call.until_ms));
         findings.must(!alone || kept || excused, of, || "was Pending for its caller, and then nothing".to_owned());
     }
 }

@@ -18,7 +18,6 @@ use onbill::domain::directory::{
 use onbill::domain::ids::{ChargeCode, CspId, InstanceId, PartnerId, ProductId};
 use onbill::domain::money::Currency;
 use onbill::flows::deliver::Posts;
-use onbill::flows::watch::Watchers;
 use onbill::flows::{Bounds, Gateway, reconcile};
 use onbill::ports::Cause;
 use onbill::ports::courier::{Answer, Courier, Letter, NoAnswer};
@@ -115,14 +114,14 @@ impl Site {
                 drawn: AtomicU64::new(0),
             }),
             instance: InstanceId::new(name),
-            flights_asked: AtomicU64::new(0),
+            flights_asked: Arc::default(),
             bounds: Bounds { pin_ttl_s: 300, pin_tries_max: 5, lease_s: LEASE_S, attempts_max: 3, retry_pause_ms: 50 },
             tasks: TaskTracker::new(),
             // Nobody here has an endpoint: events are counted in the ledger, and delivery has tests of its own.
             outbox: Arc::new(MemoryLedger::new()),
             courier: Arc::new(NoEndpoints),
             posts: Posts::of(&self.directory),
-            watchers: Watchers::default(),
+            watchers: Arc::default(),
         };
         Incarnation { place, gateway: Arc::new(gateway) }
     }

@@ -33,6 +33,10 @@ pub struct Plan {
     pub ledger: LedgerRates,
     /// Short-lived state cannot be reached.
     pub ephemeral_down: u64,
+    /// Short-lived state has done what it was asked for, and its answer is lost: a flight that nobody knows to be his.
+    pub ephemeral_answer_lost: u64,
+    /// From and until when no gateway reaches short-lived state, in milliseconds.
+    pub ephemeral_outages_ms: Vec<(u64, u64)>,
     /// Milliseconds at which short-lived state is lost.
     pub wipes_ms: Vec<u64>,
     /// For each life in turn: the step of its work at which it crashes.
@@ -102,14 +106,24 @@ impl Plan {
         };
         let crashes = if random.chance(500) { random.between(1, 5) } else { 0 };
         let wipes = if random.chance(400) { random.between(1, 6) } else { 0 };
+        let ephemeral_outages_ms = match random.below(3) {
+            0 => (0..random.between(1, 3)).map(|_| random.below(9_000)).map(|from| (from, from + 1_200)).collect(),
+            _ => Vec::new(),
+        };
         Self {
-            gateways: if random.chance(400) { 2 } else { 1 },
+            gateways: match random.below(10) {
+                0 | 1 => 3,
+                2..=4 => 2,
+                _ => 1,
+            },
             shared_ephemeral: random.chance(500),
             recovery: if random.chance(250) { Recovery::Resend } else { Recovery::Inquiry },
             voids: random.chance(400),
             csp,
             ledger,
             ephemeral_down: rate(300),
+            ephemeral_answer_lost: rate(150),
+            ephemeral_outages_ms,
             wipes_ms: (0..wipes).map(|_| random.below(9_000)).collect(),
             crashes: (0..crashes).map(|_| random.between(1, 250)).collect(),
             hang_up: rate(300),
@@ -126,6 +140,8 @@ impl Plan {
             csp: CspRates::default(),
             ledger: LedgerRates::default(),
             ephemeral_down: 0,
+            ephemeral_answer_lost: 0,
+            ephemeral_outages_ms: Vec::new(),
             wipes_ms: Vec::new(),
             crashes: Vec::new(),
             hang_up: 0,

@@ -56,7 +56,9 @@ impl EphemeralPort {
     async fn reach(&self) -> Result<Arc<MemoryEphemeral>, EphemeralUnavailable> {
         self.place.step().await;
         self.place.world.travel(4).await;
-        if self.place.world.strikes(self.place.world.plan.ephemeral_down) {
+        let (now_ms, plan) = (self.place.world.now_ms(), &self.place.world.plan);
+        let is_out = plan.ephemeral_outages_ms.iter().any(|(from, until)| (*from..*until).contains(&now_ms));
+        if (is_out && self.place.world.faults_are_on()) || self.place.world.strikes(plan.ephemeral_down) {
             return Err(EphemeralUnavailable(cause("short-lived state is away")));
         }
         Ok(self.store.now())
@@ -105,6 +107,9 @@ impl Ephemeral for EphemeralPort {
     ) -> Result<Flight, EphemeralUnavailable> {
         let begun = self.reach().await?.begin_flight(key, ticket, ttl).await;
         self.place.step().await;
+        if self.place.world.strikes(self.place.world.plan.ephemeral_answer_lost) {
+            return Err(EphemeralUnavailable(cause("the answer of short-lived state was lost")));
+        }
         if self.place.world.mutation == Mutation::NoUniqueness { Ok(Flight::Begun) } else { begun }
     }
 

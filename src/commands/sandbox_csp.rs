@@ -15,11 +15,11 @@ use crate::runtime::sandbox_csp::{self, Listening, Options, Protocol};
 
 /// Arguments of `sandbox-csp`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "With --protocol http it serves deploy/csp/csp-api-v1.yaml: POST /account/validate, POST /transaction,
-GET /transaction/{transactionId} and POST …/void, POST /notification. With --protocol grpc it serves
-onbill.csp.v1.CspService of proto/onbill/csp/v1/csp.proto, with reflection. Its accounts are those of
-the sandbox: a number is 555, five free digits, and two digits that say what it is (5550100001).
+#[command(after_help = "With --protocol http it serves deploy/csp/csp-api-v1.yaml: POST /account/validate,
+POST /transaction, GET /transaction/{transactionId} and POST …/void, POST /notification. With
+--protocol grpc it serves onbill.csp.v1.CspService of proto/onbill/csp/v1/csp.proto, with
+reflection. Its accounts are those of the sandbox: a number is 555, five free digits, and two
+digits that say what it is (5550100001).
 
 Beside it, for whoever tests, over HTTP/1.1 on the same port with either protocol:
   GET  /bill                   every line of every bill, one JSON object a line
@@ -46,8 +46,7 @@ Examples:
   onbill sandbox-csp --data-dir ./operator --listen 127.0.0.1:0 --api-key secret --currency JPY
   curl -s http://127.0.0.1:8090/bill
 
-Exit codes: 0 shut down in order, 1 failed, 2 wrong arguments."
-)]
+Exit codes: 0 shut down in order, 1 failed, 2 wrong arguments.")]
 pub struct Arguments {
     /// Where gateways call.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8090")]

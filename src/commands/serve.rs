@@ -59,14 +59,15 @@ pub fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<Outcome> {
-    let config = match Config::load(&arguments.sources(environment)) {
+    let sources = arguments.sources(environment);
+    let config = match Config::load(&sources) {
         Ok(config) => config,
         Err(problems) => {
             writeln!(err, "onbill cannot start with this configuration:\n{problems}")?;
             return Ok(Outcome::Refused);
         }
     };
-    let lived = lifecycle::run(&config, |listening| {
+    let lived = lifecycle::run(&config, sources, |listening| {
         // Whoever started the gateway may have stopped listening to it; it serves all the same.
         let _ = write!(out, "{}", Started(listening)).and_then(|()| out.flush());
     });

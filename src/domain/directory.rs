@@ -317,3 +317,75 @@ impl Directory {
 fn fitting_prefix(csp: &CspProfile, number: &str) -> Option<usize> {
     csp.prefixes.iter().filter(|prefix| number.starts_with(prefix.as_str())).map(String::len).max()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::address::{Email, Msisdn};
+    use crate::domain::transaction::samples;
+
+    fn csp(id: &str, prefixes: &[&str], takes_email: bool) -> CspProfile {
+        let prefixes = prefixes.iter().map(|prefix| (*prefix).to_owned()).collect();
+        CspProfile { id: CspId::new(id), prefixes, takes_email, ..samples::profile() }
+    }
+
+    #[test]
+    fn an_address_leads_to_the_partners_csp_whose_prefix_is_the_longest() {
+        let csps = vec![
+            csp("north", &["52", "5255"], false),
+            csp("south", &["525", "52557"], true),
+            csp("all", &[""], true),
+            csp("twin", &["525"], false),
+        ];
+        for (paired, address, expected) in [
+            (&["north", "south"][..], "5210000000", Some("north")),
+            (&["north", "south"], "5256000000", Some("south")),
+            (&["north", "south"], "5255600000", Some("north")),
+            (&["north", "south"], "5255700000", Some("south")),
+            (&["south", "north"], "5255700000", Some("south")),
+            (&["north"], "5255700000", Some("north")),
+            (&["north", "south"], "4400000000", None),
+            (&["north", "all"], "4400000000", Some("all")),
+            (&["all", "north"], "5210000000", Some("north")),
+            (&["south", "twin"], "5256000000", Some("south")),
+            (&["twin", "south"], "5256000000", Some("twin")),
+            (&["north", "south", "all"], "a@example.com", Some("south")),
+            (&["all", "south"], "a@example.com", Some("all")),
+            (&["north", "twin"], "a@example.com", None),
+        ] {
+            let partner = Partner { csps: paired.iter().map(|id| CspId::new(id)).collect(), ..samples::partner() };
+            let directory = Directory::new(vec![partner.clone()], csps.clone()).expect("a directory");
+            let parsed = Email::parse(address).map_or_else(|| Address::Msisdn(Msisdn::new(address)), Address::Email);
+            let found = match directory.route(&partner, &parsed).expect("a partner of it") {
+                Route::To(profile) => Some(profile.id.as_str()),
+                Route::Nowhere(first) => {
+                    assert_eq!(Some(first.id.as_str()), paired.first().copied(), "its form is the first one's");
+                    None
+                }
+            };
+            assert_eq!(found, expected, "{paired:?} {address}");
+        }
+    }
+
+    #[test]
+    fn a_product_is_sold_where_the_csp_has_a_charge_code_for_it() {
+        use crate::domain::transaction::Refusal;
+        use crate::domain::transaction::admit::charge_code;
+        let mut partner = samples::partner();
+        let product = partner.products.values_mut().next().expect("a product");
+        product.charge_codes = BTreeMap::from([
+            (CspId::new("north"), ChargeCode::new("N-1")),
+            (CspId::new("south"), ChargeCode::new("S-1")),
+        ]);
+        let id = product.id.as_str().to_owned();
+        for (csp_id, product, expected) in [
+            ("north", id.as_str(), Ok("N-1")),
+            ("south", id.as_str(), Ok("S-1")),
+            ("west", id.as_str(), Err(Refusal::UnknownProduct)),
+            ("north", "another", Err(Refusal::UnknownProduct)),
+        ] {
+            let code = charge_code(&partner, product, &csp(csp_id, &[""], false));
+            assert_eq!(code.map(ChargeCode::as_str), expected, "{csp_id} {product}");
+        }
+    }
+}

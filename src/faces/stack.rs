@@ -77,8 +77,6 @@ pub struct Bounds {
     pub deadline_min: Duration,
     /// Greatest deadline: a longer one is shortened.
     pub deadline_max: Duration,
-    /// Most calls at a time.
-    pub calls_in_flight_max: usize,
 }
 
 /// Correlation, then the face.
@@ -177,22 +175,32 @@ impl Methods {
     }
 }
 
+/// What the layers work with.
+pub struct Parts {
+    /// Whose key is whose.
+    pub keys: Keys,
+    /// Bounds of a call.
+    pub bounds: Bounds,
+    /// Places for calls at work.
+    pub calls: Arc<Semaphore>,
+    /// Takes note of calls, in the sandbox.
+    pub certification: Option<Arc<Certification>>,
+}
+
 impl Guard {
-    /// Puts the layers around a service.
+    /// Puts the layers around a service. `calls` has a permit for each call that may be at work.
     ///
     /// # Errors
     /// The descriptor set cannot be read.
     pub fn new(
         gateway: Arc<Gateway>,
-        keys: Keys,
-        bounds: Bounds,
+        parts: Parts,
         descriptors: &[u8],
         services: &[&str],
         routes: Routes,
-        certification: Option<Arc<Certification>>,
     ) -> Result<Self, prost_reflect::DescriptorError> {
+        let Parts { keys, bounds, calls, certification } = parts;
         let methods = Methods::of(descriptors, services)?;
-        let calls = Arc::new(Semaphore::new(bounds.calls_in_flight_max));
         let measures = Measures::new(methods.paths.iter());
         Ok(Self(Arc::new(Layers { gateway, keys, bounds, calls, methods, measures, routes, certification })))
     }
@@ -425,7 +433,6 @@ mod tests {
         deadline_default: Duration::from_secs(10),
         deadline_min: Duration::from_millis(100),
         deadline_max: Duration::from_secs(30),
-        calls_in_flight_max: 1,
     };
 
     #[test]

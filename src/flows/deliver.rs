@@ -28,7 +28,7 @@ const DELIVERIES: &str = "onbill_event_deliveries_total";
 
 /// What this gateway knows of each endpoint.
 #[derive(Debug, Default)]
-pub struct Posts(BTreeMap<PartnerId, Post>);
+pub struct Posts(BTreeMap<PartnerId, Arc<Post>>);
 
 #[derive(Debug, Default)]
 struct Post {
@@ -43,7 +43,19 @@ impl Posts {
     #[must_use]
     pub fn of(directory: &Directory) -> Self {
         let with_endpoint = directory.partners().filter(|partner| partner.webhook.is_some());
-        Self(with_endpoint.map(|partner| (partner.id.clone(), Post::default())).collect())
+        Self(with_endpoint.map(|partner| (partner.id.clone(), Arc::default())).collect())
+    }
+
+    /// The endpoints of another directory; what is known of those that were there before stays known.
+    #[must_use]
+    pub fn reconfigured(&self, directory: &Directory) -> Self {
+        let Self(mut posts) = Self::of(directory);
+        for (partner, post) in &mut posts {
+            if let Some(known) = self.0.get(partner) {
+                *post = Arc::clone(known);
+            }
+        }
+        Self(posts)
     }
 
     /// Tells the worker of an endpoint that there is an event.

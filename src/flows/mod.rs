@@ -66,11 +66,11 @@ pub struct Gateway {
     /// This running gateway, as the owner of leases.
     pub instance: InstanceId,
     /// Flights that this running gateway has asked for.
-    pub flights_asked: AtomicU64,
+    pub flights_asked: Arc<AtomicU64>,
     /// Bounds of the stories.
     pub bounds: Bounds,
     /// Who watches which transaction.
-    pub watchers: watch::Watchers,
+    pub watchers: Arc<watch::Watchers>,
     /// Work that goes on whether or not its caller still waits. A shutdown waits for it.
     pub tasks: TaskTracker,
 }
@@ -165,6 +165,27 @@ impl Gateway {
         match (self.csps.get(id), self.directory.csp(id)) {
             (Some(csp), Some(profile)) => Ok((csp, profile)),
             _ => Err(Stop::Unavailable(Cause::new(format!("the CSP {id} is not configured any more")))),
+        }
+    }
+
+    /// The same gateway by another configuration: stores, clock, keys and what is under way stay.
+    #[must_use]
+    pub fn reconfigured(&self, directory: Directory, csps: BTreeMap<CspId, Arc<dyn Csp>>, bounds: Bounds) -> Self {
+        Self {
+            posts: self.posts.reconfigured(&directory),
+            directory: Arc::new(directory),
+            csps,
+            bounds,
+            ledger: Arc::clone(&self.ledger),
+            outbox: Arc::clone(&self.outbox),
+            courier: Arc::clone(&self.courier),
+            ephemeral: Arc::clone(&self.ephemeral),
+            clock: Arc::clone(&self.clock),
+            secrets: Arc::clone(&self.secrets),
+            instance: self.instance.clone(),
+            watchers: Arc::clone(&self.watchers),
+            flights_asked: Arc::clone(&self.flights_asked),
+            tasks: self.tasks.clone(),
         }
     }
 

@@ -18,8 +18,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::current::Current;
 use super::webhooks;
-use crate::flows::Gateway;
 
 use self::ledger::Overseen;
 
@@ -30,7 +30,7 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 #[derive(Clone)]
 pub struct Admin {
     /// Asked whether its ledger would take a commit.
-    pub gateway: Arc<Gateway>,
+    pub current: Current,
     /// What its people settle by hand.
     pub overseen: Overseen,
     /// Prints what is measured.
@@ -49,8 +49,12 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
 
 /// Measures what the gateway stands on, until `stop` is called.
 pub async fn measure(overseen: Overseen, stop: CancellationToken) {
-    let gateway = Arc::clone(&overseen.gateway);
-    tokio::join!(ledger::measure(overseen, stop.clone()), ephemeral::measure(gateway, stop));
+    let gateway = overseen.current.gateway();
+    tokio::join!(
+        ledger::measure(overseen, stop.clone()),
+        ledger::measure_presence(Arc::clone(&gateway), stop.clone()),
+        ephemeral::measure(gateway, stop),
+    );
 }
 
 fn router(admin: Admin) -> Router {
@@ -68,7 +72,8 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
     if admin.stop.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
     }
-    let (ledger, ephemeral) = tokio::join!(admin.gateway.ledger.check(), ephemeral::line(&admin.gateway));
+    let gateway = admin.current.gateway();
+    let (ledger, ephemeral) = tokio::join!(gateway.ledger.check(), ephemeral::line(&gateway));
     match ledger {
         Ok(()) => (StatusCode::OK, format!("ledger: ok\n{ephemeral}")),
         Err(error) => {

@@ -96,7 +96,7 @@ pub struct Reach {
     /// Certificates that are trusted beside the public authorities', in PEM.
     pub ca_pem: Option<Vec<u8>>,
     /// Our own certificate and its key, in PEM.
-    pub identity_pem: Option<(Vec<u8>, Vec<u8>)>,
+    pub client_pem: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Subject {
@@ -116,24 +116,25 @@ impl Subject {
     }
 }
 
-/// Runs the cases that are wanted, one after the other, and tells each as it ends.
+/// Runs the cases that are wanted, one after the other, and tells each as it ends. `run_id`, letters and digits, begins
+/// every correlation id.
 pub async fn run(
     subject: &Subject,
     terms: &Terms,
+    run_id: &str,
     wanted: impl Fn(u8) -> bool,
     mut told: impl FnMut(&CaseReport),
 ) -> Vec<CaseReport> {
     let mut reports = Vec::new();
-    let mut bench = Bench::new(subject, terms);
+    let mut bench = Bench::new(subject, terms, run_id);
     for case in CASES.iter().filter(|case| wanted(case.id)) {
         let begun = Instant::now();
         let lacking = case.needs.iter().find_map(|need| need.lacking(subject, terms));
-        let (verdict, needs) = match lacking {
-            Some((verdict, needs)) => (verdict, Some(needs)),
-            None => {
-                (case.run)(&mut bench).await;
-                (bench.verdict(), None)
-            }
+        let (verdict, needs) = if let Some((verdict, needs)) = lacking {
+            (verdict, Some(needs))
+        } else {
+            (case.run)(&mut bench).await;
+            (bench.verdict(), None)
         };
         let report = CaseReport {
             case,

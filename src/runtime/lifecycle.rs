@@ -12,13 +12,17 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tonic_health::server::HealthReporter;
 
 use super::admin::ledger::Overseen;
 use super::admin::{self, Admin};
 use super::config::tables::LogFormat;
-use super::config::{Config, temporary_root};
+use super::config::{Config, Sources, temporary_root};
+use super::current::{self, Living};
+use super::reload::Reloader;
 use super::serve;
 use super::telemetry::{self, Format, TelemetryError};
 use super::wiring::{self, Wired, WiringError};
@@ -32,6 +36,7 @@ use crate::faces::pb;
 use crate::faces::stack::{self, Front, Guard};
 use crate::flows::Gateway;
 use crate::flows::certification::{self, Certification, Queue};
+use crate::flows::sandbox::Sandbox;
 
 /// Why a gateway did not start, or did not stop in order.
 #[derive(Debug, thiserror::Error)]
@@ -89,11 +94,12 @@ pub struct Listening {
     pub is_sandbox: bool,
 }
 
-/// Runs a gateway until it is told to stop (SIGTERM or SIGINT). `told` is called once it listens.
+/// Runs a gateway until it is told to stop (SIGTERM or SIGINT); SIGHUP makes it read `sources` again. `told` is called
+/// once it listens.
 ///
 /// # Errors
 /// What kept it from starting.
-pub fn run(config: &Config, told: impl FnOnce(&Listening)) -> Result<(), LifeError> {
+pub fn run(config: &Config, sources: Sources, told: impl FnOnce(&Listening)) -> Result<(), LifeError> {
     let format = match config.log.format {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
@@ -107,7 +113,7 @@ pub fn run(config: &Config, told: impl FnOnce(&Listening)) -> Result<(), LifeErr
         let _entered = runtime.enter();
         wiring::wire(config, &data_dir.path)?
     };
-    let ended = runtime.block_on(live(config, wired, metrics, &data_dir, told));
+    let ended = runtime.block_on(live(config, sources, wired, metrics, &data_dir, told));
     // Threads that still block after the drain keep nothing alive.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
@@ -142,22 +148,27 @@ impl Drop for DataDir {
 
 async fn live(
     config: &Config,
-    mut wired: Wired,
+    sources: Sources,
+    wired: Wired,
     metrics: PrometheusHandle,
     data_dir: &DataDir,
     told: impl FnOnce(&Listening),
 ) -> Result<(), LifeError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // From here on a SIGHUP ends nothing any more.
+    let asked = signal(SignalKind::hangup())?;
     let stop = CancellationToken::new();
-    let gateway = Arc::clone(&wired.gateway);
-    let overseen = Overseen { gateway: Arc::clone(&gateway), oversight: Arc::clone(&wired.oversight) };
-    let certifying = match wired.certification.take() {
+    let Wired { gateway, oversight, sandbox, certification, adapters } = wired;
+    let certifying = match certification {
         Some((certification, queue)) => Some(Certifying::begin(certification, queue).await?),
         None => None,
     };
     let certification = certifying.as_ref().map(|certifying| Arc::clone(&certifying.certification));
-    let (front, health) = front(config, wired, certification)?;
+    let faces = Faces::new(config, sandbox, certification);
+    let health = faces.health();
+    let (successor, current) = current::begin(faces.around(config, Arc::clone(&gateway))?);
+    let overseen = Overseen { current: current.clone(), oversight };
     health.serve().await;
     let listener = listen("server.listen", config.server.listen).await?;
     let admin_listener = listen("server.admin_listen", config.server.admin_listen).await?;
@@ -173,10 +184,18 @@ async fn live(
     }
 
     let admin_stop = CancellationToken::new();
-    let mut working = work(config, &gateway, &overseen, &metrics, &stop);
-    let admin = Admin { gateway: Arc::clone(&gateway), overseen, metrics, stop: stop.clone() };
+    let mut background = JoinSet::new();
+    background.spawn(workers::keep_metrics(metrics.clone(), stop.clone()));
+    background.spawn(admin::measure(overseen.clone(), stop.clone()));
+    let admin = Admin { current: current.clone(), overseen, metrics, stop: stop.clone() };
     let admin = tokio::spawn(admin::serve(admin_listener, admin, admin_stop.clone()));
-    let server = tokio::spawn(serve::serve(listener, front, serve_bounds(config), stop.clone()));
+    background.spawn(workers::reconcile(current.clone(), reconcile_bounds(config), stop.clone()));
+    background.spawn(workers::deliver(current.clone(), stop.clone()));
+    background.spawn(workers::watch(current.clone(), stop.clone()));
+    let effective = config.effective.clone();
+    let reloader = Reloader { sources, effective, adapters, faces, successor };
+    background.spawn(reloader.listen(asked, stop.clone()));
+    let server = tokio::spawn(serve::serve(listener, current, serve_bounds(config), stop.clone()));
 
     tokio::select! {
         _ = terminate.recv() => {}
@@ -202,33 +221,12 @@ async fn live(
     if let Some(certifying) = certifying {
         certifying.end().await;
     }
-    while working.join_next().await.is_some() {}
+    while background.join_next().await.is_some() {}
     admin_stop.cancel();
     match admin.await {
         Ok(ended) => Ok(ended?),
         Err(error) => Err(LifeError::Io(io::Error::other(error))),
     }
-}
-
-/// Starts the work that nobody waits for.
-fn work(
-    config: &Config,
-    gateway: &Arc<Gateway>,
-    overseen: &Overseen,
-    metrics: &PrometheusHandle,
-    stop: &CancellationToken,
-) -> JoinSet<()> {
-    let bounds = ReconcileBounds {
-        pause: Duration::from_millis(u64::from(config.reconcile.poll_ms)),
-        rows_max: config.reconcile.batch_max,
-    };
-    let mut working = JoinSet::new();
-    working.spawn(workers::keep_metrics(metrics.clone(), stop.clone()));
-    working.spawn(admin::measure(overseen.clone(), stop.clone()));
-    working.spawn(workers::reconcile(Arc::clone(gateway), bounds, stop.clone()));
-    working.spawn(workers::deliver(Arc::clone(gateway), stop.clone()));
-    working.spawn(workers::watch(Arc::clone(gateway), stop.clone()));
-    working
 }
 
 /// Certification, and the task that keeps what it sees.
@@ -258,6 +256,13 @@ async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, L
     TcpListener::bind(address).await.map_err(|source| LifeError::Listen { key, address, source })
 }
 
+fn reconcile_bounds(config: &Config) -> ReconcileBounds {
+    ReconcileBounds {
+        pause: Duration::from_millis(u64::from(config.reconcile.poll_ms)),
+        rows_max: config.reconcile.batch_max,
+    }
+}
+
 fn serve_bounds(config: &Config) -> serve::Bounds {
     serve::Bounds {
         connections_max: config.server.connections_max,
@@ -267,34 +272,53 @@ fn serve_bounds(config: &Config) -> serve::Bounds {
     }
 }
 
-/// Builds the faces around a gateway.
-fn front(
-    config: &Config,
-    wired: Wired,
+/// What the faces of all configurations have in common.
+pub struct Faces {
+    sandbox: Option<Arc<Sandbox>>,
     certification: Option<Arc<Certification>>,
-) -> Result<(Front, Health), LifeError> {
-    let Wired { gateway, sandbox, oversight: _, certification: _ } = wired;
-    let services = grpc::services(&gateway, sandbox.as_ref(), certification.as_ref())?;
-    let keys = Keys::new(config.partner_keys.clone(), &gateway.directory);
-    let milliseconds = |count: u32| Duration::from_millis(u64::from(count));
-    let bounds = stack::Bounds {
-        deadline_default: milliseconds(config.server.deadline_default_ms),
-        deadline_min: milliseconds(config.server.deadline_min_ms),
-        deadline_max: milliseconds(config.server.deadline_max_ms),
-        calls_in_flight_max: config.server.requests_in_flight_max,
-    };
-    let sessions = Sessions::new(Arc::clone(&gateway.secrets));
-    let page = certification.clone().map(|certification| Page::new(certification, keys.clone(), sessions));
-    let own = Arc::clone(&gateway);
-    let guard = Guard::new(own, keys, bounds, pb::DESCRIPTORS, &services.keyed, services.routes, certification)?;
-    let json = JsonFace::new(pb::DESCRIPTORS, &services.keyed, guard.in_process(), env!("CARGO_PKG_VERSION"))?;
-    let health = Health { reporter: services.health, services: services.keyed };
-    Ok((Front::new(gateway, guard, json, page), health))
+    health: HealthReporter,
+    /// Calls at work are bounded over all configurations.
+    calls: Arc<Semaphore>,
+}
+
+impl Faces {
+    fn new(config: &Config, sandbox: Option<Arc<Sandbox>>, certification: Option<Arc<Certification>>) -> Self {
+        let (health, _) = tonic_health::server::health_reporter();
+        let calls = Arc::new(Semaphore::new(config.server.requests_in_flight_max));
+        Self { sandbox, certification, health, calls }
+    }
+
+    fn health(&self) -> Health {
+        Health { reporter: self.health.clone(), services: grpc::keyed(self.sandbox.is_some()) }
+    }
+
+    /// Builds the faces around a gateway.
+    ///
+    /// # Errors
+    /// The API cannot be served: a fault of the build.
+    pub fn around(&self, config: &Config, gateway: Arc<Gateway>) -> Result<Living, LifeError> {
+        let services = grpc::services(&gateway, self.sandbox.as_ref(), self.certification.as_ref(), &self.health)?;
+        let keys = Keys::new(config.partner_keys.clone(), &gateway.directory);
+        let milliseconds = |count: u32| Duration::from_millis(u64::from(count));
+        let bounds = stack::Bounds {
+            deadline_default: milliseconds(config.server.deadline_default_ms),
+            deadline_min: milliseconds(config.server.deadline_min_ms),
+            deadline_max: milliseconds(config.server.deadline_max_ms),
+        };
+        let certification = self.certification.clone();
+        let sessions = Sessions::new(Arc::clone(&gateway.secrets));
+        let page = certification.clone().map(|certification| Page::new(certification, keys.clone(), sessions));
+        let (shared, calls) = (Arc::clone(&gateway), Arc::clone(&self.calls));
+        let layers = stack::Parts { keys, bounds, calls, certification };
+        let guard = Guard::new(shared, layers, pb::DESCRIPTORS, &services.keyed, services.routes)?;
+        let json = JsonFace::new(pb::DESCRIPTORS, &services.keyed, guard.in_process(), env!("CARGO_PKG_VERSION"))?;
+        Ok(Living { front: Front::new(Arc::clone(&gateway), guard, json, page), gateway })
+    }
 }
 
 /// Tells health checkers that the gateway stops.
 struct Health {
-    reporter: tonic_health::server::HealthReporter,
+    reporter: HealthReporter,
     services: Vec<&'static str>,
 }
 

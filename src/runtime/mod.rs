@@ -4,6 +4,8 @@
 
 pub mod config;
 pub mod wiring;
+pub mod current;
+pub mod reload;
 pub mod lifecycle;
 pub mod serve;
 pub mod workers;

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::faces::stack::Front;
+use super::current::Current;
 
 /// How long the listener rests after the system refused it a connection (no file descriptors, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -36,7 +36,7 @@ pub struct Bounds {
 }
 
 /// Serves until `stop` is called, then answers what is under way. True: all of it was answered in time.
-pub async fn serve(listener: TcpListener, front: Front, bounds: Bounds, stop: CancellationToken) -> bool {
+pub async fn serve(listener: TcpListener, front: Current, bounds: Bounds, stop: CancellationToken) -> bool {
     let connections = Arc::new(Semaphore::new(bounds.connections_max));
     let graceful = GracefulShutdown::new();
     let builder = builder(&bounds);
@@ -91,7 +91,7 @@ fn builder(bounds: &Bounds) -> Builder<TokioExecutor> {
 fn connect(
     builder: &Builder<TokioExecutor>,
     stream: TcpStream,
-    front: Front,
+    front: Current,
 ) -> hyper_util::server::conn::auto::Connection<'_, TokioIo<TcpStream>, FrontService, TokioExecutor> {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "small packets may be held back");
@@ -99,9 +99,9 @@ fn connect(
     builder.serve_connection(TokioIo::new(stream), FrontService(front))
 }
 
-/// The front as hyper calls it.
+/// The front of the moment as hyper calls it.
 #[derive(Clone)]
-struct FrontService(Front);
+struct FrontService(Current);
 
 impl hyper::service::Service<http::Request<Incoming>> for FrontService {
     type Response = http::Response<tonic::body::Body>;
@@ -109,7 +109,8 @@ impl hyper::service::Service<http::Request<Incoming>> for FrontService {
     type Future = std::pin::Pin<Box<dyn Future<Output = Result<http::Response<tonic::body::Body>, Infallible>> + Send>>;
 
     fn call(&self, request: http::Request<Incoming>) -> Self::Future {
-        let front = self.0.clone();
+        // Taken anew for each request: a connection may outlive a configuration.
+        let front = self.0.front();
         Box::pin(async move { Ok(front.answer(request).await) })
     }
 }

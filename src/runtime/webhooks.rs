@@ -130,7 +130,7 @@ async fn list(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response
         Some(Some(partner)) => Some(partner),
         Some(None) => return problem(StatusCode::BAD_REQUEST, "the only parameter is partner"),
     };
-    match deliver::dead(&admin.gateway, partner.as_deref(), DEAD_LETTERS_MAX).await {
+    match deliver::dead(&admin.current.gateway(), partner.as_deref(), DEAD_LETTERS_MAX).await {
         Ok(letters) => {
             let dead_letters = letters.iter().map(listed).collect();
             answer(StatusCode::OK, &Listing { endpoints: endpoints(&admin, partner.as_deref()), dead_letters })
@@ -145,7 +145,8 @@ fn read_partner(query: &str) -> Option<String> {
 }
 
 fn endpoints(admin: &Admin, wanted: Option<&str>) -> Vec<ListedEndpoint> {
-    let partners = admin.gateway.directory.partners();
+    let gateway = admin.current.gateway();
+    let partners = gateway.directory.partners();
     partners
         .filter(|partner| wanted.is_none_or(|wanted| partner.id.as_str() == wanted))
         .filter_map(|partner| {
@@ -155,7 +156,7 @@ fn endpoints(admin: &Admin, wanted: Option<&str>) -> Vec<ListedEndpoint> {
                 url: webhook.url.as_ref().to_owned(),
                 secrets: webhook.secrets.len(),
                 allow_private: webhook.addresses == Addresses::Any,
-                stopped: admin.gateway.posts.is_stopped(&partner.id),
+                stopped: gateway.posts.is_stopped(&partner.id),
             })
         })
         .collect()
@@ -178,7 +179,7 @@ async fn resend(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> 
         Ok(order) => order,
         Err(refusal) => return *refusal,
     };
-    match deliver::resend(&admin.gateway, &order.partner, order.event.as_deref()).await {
+    match deliver::resend(&admin.current.gateway(), &order.partner, order.event.as_deref()).await {
         Ok(resent) => answer(StatusCode::OK, &Resent { resent }),
         Err(error) => no_endpoint(&order.partner, &error),
     }
@@ -189,7 +190,7 @@ async fn test(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> Re
         Ok(order) => order,
         Err(refusal) => return *refusal,
     };
-    match deliver::test(&admin.gateway, &order.partner).await {
+    match deliver::test(&admin.current.gateway(), &order.partner).await {
         Ok(tested) => {
             let event = tested.id.as_str().to_owned();
             let tried = match tested.answer {

@@ -5,12 +5,12 @@
 
 mod ephemeral;
 pub mod ledger;
+mod sandbox;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use ::http::HeaderValue;
@@ -33,6 +33,7 @@ use crate::adapters::csp::grpc::{self, GrpcCsp};
 use crate::adapters::csp::guarded::{self, Guarded};
 use crate::adapters::csp::http::{self, HttpCsp};
 use crate::adapters::csp::sandbox::{BillError, Sandbox as ScriptedCsp, Settings};
+use crate::adapters::csp::tls::TlsError;
 use crate::adapters::ledger::sqlite::{LEDGER_FILE, LedgerFile};
 use crate::adapters::secrets::{CertificateKey, SecretsError, SystemSecrets};
 use crate::domain::Time;
@@ -54,6 +55,7 @@ use crate::ports::secrets::Secrets;
 
 pub use self::ephemeral::EphemeralError;
 use self::ledger::LedgerError;
+use self::sandbox::SandboxPlace;
 
 /// The file of the permanent key, where the configuration names no other.
 pub const MASTER_KEY_FILE: &str = "master.key";
@@ -77,9 +79,15 @@ pub enum WiringError {
     /// The sandbox's clock.
     #[error("the sandbox's clock cannot be read or made")]
     Clock(#[from] ClockFileError),
+    /// The directory that sandboxes share.
+    #[error("sandbox.dir: {path} cannot be used", path = .0.display())]
+    SandboxDir(PathBuf, #[source] io::Error),
     /// A CSP.
     #[error("the CSP {0} cannot be opened")]
     Csp(CspId, #[source] BillError),
+    /// A scripted CSP is opened at the start, with its bill.
+    #[error("the scripted CSP {0} cannot be added or changed while the gateway runs: restart it")]
+    ScriptedCsp(CspId),
     /// Short-lived state.
     #[error(transparent)]
     Ephemeral(#[from] EphemeralError),
@@ -91,7 +99,7 @@ pub enum WiringError {
     EventAuthorities(PathBuf, String),
     /// A CSP that is spoken to over HTTP.
     #[error("the CSP {0} cannot be spoken to")]
-    HttpCsp(CspId, #[source] http::SettingsError),
+    HttpCsp(CspId, #[source] TlsError),
     /// A CSP whose adapter process is spoken to over gRPC.
     #[error("the CSP {0} cannot be spoken to")]
     GrpcCsp(CspId, #[source] grpc::SettingsError),
@@ -131,6 +139,8 @@ pub struct Wired {
     pub sandbox: Option<Arc<Sandbox>>,
     /// Certification of OTTs, in the sandbox, and what it has seen and not kept yet.
     pub certification: Option<(Arc<Certification>, Queue)>,
+    /// How its CSPs are spoken to, to be kept where another configuration says the same.
+    pub adapters: Adapters,
 }
 
 /// Builds everything that the configuration names, in a data directory that exists. Called where a runtime runs, since
@@ -140,24 +150,27 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
     let ledger::Opened { ledger, outbox, oversight } = ledger::open(config, data_dir)?;
     let key_file: PathBuf = config.keys.master_key_file.clone().unwrap_or_else(|| data_dir.join(MASTER_KEY_FILE));
     let secrets: Arc<dyn Secrets> = Arc::new(SystemSecrets::open(&key_file)?);
-    let movable = if config.sandbox.enabled {
-        Some(Arc::new(MovableSystemClock::open(&data_dir.join(CLOCK_FILE))?))
-    } else {
-        None
-    };
+    let place = SandboxPlace::of(config, data_dir)?;
+    let movable = if config.sandbox.enabled { Some(Arc::new(place.clock()?)) } else { None };
     let clock: Arc<dyn Clock> = match &movable {
         Some(clock) => Arc::<MovableSystemClock>::clone(clock),
         None => Arc::new(SystemClock::new()),
     };
-    let mut csps = Csps::default();
-    for (id, adapter, guard) in &config.adapters {
-        let profile = config.directory.csp(id).ok_or_else(|| WiringError::NoProfile(id.clone()))?;
-        csp(&mut csps, adapter, guard, profile, data_dir, &clock)?;
-    }
+    let mut scripted = BTreeMap::new();
+    let adapters = adapters(config, |profile, recipe| {
+        if let Recipe::Sandbox { .. } = recipe {
+            let opened = Arc::new(open_scripted(profile, &place, &clock)?);
+            let back: Arc<dyn SandboxCsp> = Arc::<ScriptedCsp>::clone(&opened);
+            scripted.insert(profile.id.clone(), back);
+            return Ok(opened);
+        }
+        build(profile, recipe)
+    })?;
+    drop(place);
     let instance = InstanceId::new(secrets.fresh_correlation_id().as_str());
     let gateway = Arc::new(Gateway {
         directory: Arc::new(config.directory.clone()),
-        csps: csps.all,
+        csps: adapters.csps(),
         outbox,
         ledger,
         courier: Arc::new(HttpCourier::new(Arc::new(SystemClock::new()), event_authorities(config)?)?),
@@ -166,26 +179,20 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
         clock,
         secrets,
         instance,
-        flights_asked: AtomicU64::new(0),
-        bounds: Bounds {
-            pin_ttl_s: config.pin.ttl_s,
-            pin_tries_max: config.pin.tries_max,
-            lease_s: config.charge.lease_s,
-            attempts_max: config.charge.attempts_max,
-            retry_pause_ms: config.charge.retry_pause_ms,
-        },
-        watchers: Watchers::default(),
+        bounds: bounds(config),
+        watchers: Arc::new(Watchers::default()),
+        flights_asked: Arc::default(),
         tasks: TaskTracker::new(),
     });
     let sandbox = movable.map(|clock| {
         let clock: Arc<dyn MovableClock> = clock;
-        Arc::new(Sandbox { csps: csps.scripted, clock })
+        Arc::new(Sandbox { csps: scripted, clock })
     });
     let certification = match &sandbox {
         Some(sandbox) => Some(certification(config, &gateway, sandbox, data_dir)?),
         None => None,
     };
-    Ok(Wired { gateway, oversight, sandbox, certification })
+    Ok(Wired { gateway, oversight, sandbox, certification, adapters })
 }
 
 /// Certification over the runs in a data directory.
@@ -200,6 +207,34 @@ fn certification(
     let recognisers = use_cases::recognisers(config.pin.ttl_s)?;
     let (gateway, sandbox) = (Arc::clone(gateway), Arc::clone(sandbox));
     Ok(Certification::new(gateway, sandbox, Arc::new(runs), Arc::new(key), recognisers))
+}
+
+/// Builds the gateway of another configuration around what a running one has. A CSP that is the same keeps its adapter:
+/// its connections, and what is known of it.
+///
+/// # Errors
+/// Something new cannot be built; nothing has changed then.
+pub fn rewire(config: &Config, running: &Gateway, before: &Adapters) -> Result<(Gateway, Adapters), WiringError> {
+    let adapters = adapters(config, |profile, recipe| match before.0.get(&profile.id) {
+        Some(known) if known.recipe == *recipe => Ok(Arc::clone(&known.bare)),
+        _ => build(profile, recipe),
+    })?;
+    let kept = adapters.0.into_iter().map(|(id, new)| match before.0.get(&id) {
+        Some(known) if known.recipe == new.recipe && known.guard == new.guard => (id, known.clone()),
+        _ => (id, new),
+    });
+    let adapters = Adapters(kept.collect());
+    Ok((running.reconfigured(config.directory.clone(), adapters.csps(), bounds(config)), adapters))
+}
+
+const fn bounds(config: &Config) -> Bounds {
+    Bounds {
+        pin_ttl_s: config.pin.ttl_s,
+        pin_tries_max: config.pin.tries_max,
+        lease_s: config.charge.lease_s,
+        attempts_max: config.charge.attempts_max,
+        retry_pause_ms: config.charge.retry_pause_ms,
+    }
 }
 
 /// The ledger of a data directory, to be looked at beside a gateway that may be running.
@@ -256,6 +291,71 @@ pub fn scripted_csp(
     Ok(ScriptedOperator { csp: Arc::<ScriptedCsp>::clone(&scripted), back: scripted, clock })
 }
 
+/// The adapter of a CSP that no configuration names, without bounds around it.
+pub fn reached_csp(reach: &Reach, not_applied: &[String]) -> Result<Arc<dyn Csp>, WiringError> {
+    let Reach { protocol, url, api_key, ca_pem, client_pem } = reach.clone();
+    let id = CspId::new(url.host().unwrap_or_default());
+    let client_pem = client_pem.map(|(certificates, key)| http::ClientPem { certificates, key });
+    let settings = Box::new(http::Settings { url, api_key, ca_pem, client_pem, not_applied: not_applied.to_vec() });
+    built(&id, &if protocol == Protocol::Http { Recipe::Http(settings) } else { Recipe::Grpc(settings) })
+}
+
+/// How the CSPs of a gateway are spoken to.
+pub struct Adapters(BTreeMap<CspId, Known>);
+
+#[derive(Clone)]
+struct Known {
+    recipe: Recipe,
+    guard: GuardTable,
+    /// The adapter itself.
+    bare: Arc<dyn Csp>,
+    /// The same within its bounds.
+    guarded: Arc<dyn Csp>,
+}
+
+/// All that an adapter is made of, what is in its files included: two that are equal are the same operator.
+#[derive(Clone, PartialEq)]
+enum Recipe {
+    Sandbox {
+        currency: Currency,
+        time_zone: TimeZone,
+    },
+    Http(Box<http::Settings>),
+    /// An adapter process is reached by the same settings.
+    Grpc(Box<http::Settings>),
+}
+
+impl Adapters {
+    fn csps(&self) -> BTreeMap<CspId, Arc<dyn Csp>> {
+        self.0.iter().map(|(id, known)| (id.clone(), Arc::clone(&known.guarded))).collect()
+    }
+}
+
+/// Has each adapter of a configuration built, and puts it within its bounds.
+fn adapters(
+    config: &Config,
+    mut build: impl FnMut(&CspProfile, &Recipe) -> Result<Arc<dyn Csp>, WiringError>,
+) -> Result<Adapters, WiringError> {
+    let mut all = BTreeMap::new();
+    for (id, adapter, guard) in &config.adapters {
+        let profile = config.directory.csp(id).ok_or_else(|| WiringError::NoProfile(id.clone()))?;
+        let recipe = recipe(adapter, profile)?;
+        let bare = build(profile, &recipe)?;
+        let guarded = guarded(profile, Arc::clone(&bare), guard);
+        all.insert(id.clone(), Known { recipe, guard: guard.clone(), bare, guarded });
+    }
+    Ok(Adapters(all))
+}
+
+/// Reads what an adapter is made of.
+fn recipe(adapter: &Speaks, profile: &CspProfile) -> Result<Recipe, WiringError> {
+    match adapter {
+        Speaks::Sandbox => Ok(Recipe::Sandbox { currency: profile.currency, time_zone: profile.time_zone.clone() }),
+        Speaks::Http(table) => Ok(Recipe::Http(Box::new(http_settings(&profile.id, table)?))),
+        Speaks::Grpc(table) => Ok(Recipe::Grpc(Box::new(http_settings(&profile.id, table)?))),
+    }
+}
+
 /// Whom the courier trusts: the public authorities, and those that the configuration names.
 fn event_authorities(config: &Config) -> Result<RootCertStore, WiringError> {
     let mut authorities = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
@@ -271,57 +371,35 @@ fn event_authorities(config: &Config) -> Result<RootCertStore, WiringError> {
     if added == 0 { Err(unusable("there is no certificate in it".to_owned())) } else { Ok(authorities) }
 }
 
-/// The adapter of a CSP that no configuration names.
-pub fn reached_csp(reach: &Reach, not_applied: &[String]) -> Result<Arc<dyn Csp>, WiringError> {
-    let Reach { protocol, url, api_key, ca_pem, identity_pem } = reach.clone();
-    let not_applied = not_applied.to_vec();
-    let id = || CspId::new(url.host().unwrap_or_default());
-    Ok(match protocol {
-        Protocol::Http => {
-            let settings = http::Settings { url: url.clone(), api_key, ca_pem, not_applied };
-            Arc::new(HttpCsp::new(settings).map_err(|error| WiringError::HttpCsp(id(), error))?)
-        }
-        Protocol::Grpc => {
-            let settings = grpc::Settings { url: url.clone(), api_key, ca_pem, identity_pem, not_applied };
-            Arc::new(GrpcCsp::new(settings).map_err(|error| WiringError::GrpcCsp(id(), error))?)
-        }
-    })
-}
-
-/// The CSPs built so far.
-#[derive(Default)]
-struct Csps {
-    all: BTreeMap<CspId, Arc<dyn Csp>>,
-    scripted: BTreeMap<CspId, Arc<dyn SandboxCsp>>,
-}
-
 /// Builds the adapter of one CSP.
-fn csp(
-    csps: &mut Csps,
-    adapter: &Speaks,
-    guard: &GuardTable,
-    profile: &CspProfile,
-    data_dir: &Path,
-    clock: &Arc<dyn Clock>,
-) -> Result<(), WiringError> {
-    match adapter {
-        Speaks::Sandbox => {
-            let file = data_dir.join(format!("csp-{}.sqlite", profile.id));
-            let settings =
-                Settings { currency: profile.currency, time_zone: profile.time_zone.clone(), clock: Arc::clone(clock) };
-            let scripted =
-                ScriptedCsp::open(&file, settings).map_err(|error| WiringError::Csp(profile.id.clone(), error))?;
-            let scripted = Arc::new(scripted);
-            csps.all.insert(profile.id.clone(), guarded(profile, Arc::<ScriptedCsp>::clone(&scripted), guard));
-            csps.scripted.insert(profile.id.clone(), scripted);
+fn build(profile: &CspProfile, recipe: &Recipe) -> Result<Arc<dyn Csp>, WiringError> {
+    built(&profile.id, recipe)
+}
+
+fn built(id: &CspId, recipe: &Recipe) -> Result<Arc<dyn Csp>, WiringError> {
+    match recipe {
+        Recipe::Sandbox { .. } => Err(WiringError::ScriptedCsp(id.clone())),
+        Recipe::Http(settings) => {
+            let http = HttpCsp::new(settings.as_ref().clone());
+            Ok(Arc::new(http.map_err(|error| WiringError::HttpCsp(id.clone(), error))?))
         }
-        Speaks::Http(table) => {
-            let settings = http_settings(&profile.id, table)?;
-            let http = HttpCsp::new(settings).map_err(|error| WiringError::HttpCsp(profile.id.clone(), error))?;
-            csps.all.insert(profile.id.clone(), guarded(profile, Arc::new(http), guard));
+        Recipe::Grpc(settings) => {
+            let http::Settings { url, api_key, ca_pem, client_pem, not_applied } = settings.as_ref().clone();
+            let grpc = GrpcCsp::new(grpc::Settings { url, api_key, ca_pem, client_pem, not_applied });
+            Ok(Arc::new(grpc.map_err(|error| WiringError::GrpcCsp(id.clone(), error))?))
         }
     }
-    Ok(())
+}
+
+/// Opens the scripted CSP with its bill in the data directory.
+fn open_scripted(
+    profile: &CspProfile,
+    place: &SandboxPlace,
+    clock: &Arc<dyn Clock>,
+) -> Result<ScriptedCsp, WiringError> {
+    let (currency, time_zone) = (profile.currency, profile.time_zone.clone());
+    let settings = Settings { currency, time_zone, clock: Arc::clone(clock) };
+    place.csp(&profile.id, settings).map_err(|error| WiringError::Csp(profile.id.clone(), error))
 }
 
 /// Puts an operator behind its bounds.
@@ -344,7 +422,7 @@ fn guarded(profile: &CspProfile, csp: Arc<dyn Csp>, table: &GuardTable) -> Arc<d
     Arc::new(Guarded::new(&profile.id, csp, settings))
 }
 
-/// Reads the files that the settings of an HTTP adapter name.
+/// Reads the files that the settings of an adapter name which goes over a network.
 fn http_settings(id: &CspId, table: &HttpTable) -> Result<http::Settings, WiringError> {
     let read = |key: &'static str, path: &Path| {
         std::fs::read(path).map_err(|source| WiringError::CspFile { csp: id.clone(), key, path: path.into(), source })
@@ -363,9 +441,17 @@ fn http_settings(id: &CspId, table: &HttpTable) -> Result<http::Settings, Wiring
         None => None,
         Some(bytes) => Some(header(bytes).ok_or_else(|| WiringError::CspKey(id.clone()))?),
     };
+    let client_pem = match (&table.client_cert_file, &table.client_key_file) {
+        (Some(certificates), Some(key)) => Some(http::ClientPem {
+            certificates: read("client_cert_file", certificates)?,
+            key: read("client_key_file", key)?,
+        }),
+        (None, _) | (_, None) => None,
+    };
     Ok(http::Settings {
         url: table.url.clone(),
         api_key,
+        client_pem,
         ca_pem: table.ca_file.as_deref().map(|path| read("ca_file", path)).transpose()?,
         not_applied: table.not_applied_codes.clone(),
     })

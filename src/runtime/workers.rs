@@ -4,6 +4,7 @@
 //! a bound of its own, so that a slow or dead one takes nothing from another: the bound over all is the bound of one
 //! times the number of endpoints. What reconciling and delivering mean is not here.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,9 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::current::Current;
 use crate::domain::ids::PartnerId;
-use crate::flows::{Gateway, deliver, reconcile, watch};
+use crate::flows::{deliver, reconcile, watch};
 
 /// Bounds of reconciliation, from the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -27,9 +29,9 @@ pub struct ReconcileBounds {
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// Sweeps until `stop` is called. The first sweep comes at once: it takes up what a crash has left.
-pub async fn reconcile(gateway: Arc<Gateway>, bounds: ReconcileBounds, stop: CancellationToken) {
+pub async fn reconcile(current: Current, bounds: ReconcileBounds, stop: CancellationToken) {
     loop {
-        let pause = match reconcile::sweep(&gateway, bounds.rows_max).await {
+        let pause = match reconcile::sweep(&current.gateway(), bounds.rows_max).await {
             Ok(found) if found >= usize::try_from(bounds.rows_max).unwrap_or(usize::MAX) => Duration::ZERO,
             Ok(_) => bounds.pause,
             Err(error) => {
@@ -51,19 +53,36 @@ const DELIVERY_LOOK: Duration = Duration::from_secs(1);
 /// How long deliveries that are under way are waited for at a stop; the rest are sent again after the next start.
 const DELIVERY_DRAIN: Duration = Duration::from_secs(5);
 
-/// Delivers events until `stop` is called: one worker for each endpoint.
-pub async fn deliver(gateway: Arc<Gateway>, stop: CancellationToken) {
-    let mut endpoints = JoinSet::new();
-    for partner in gateway.directory.partners().filter(|partner| partner.webhook.is_some()) {
-        endpoints.spawn(deliver_to(Arc::clone(&gateway), partner.id.clone(), stop.clone()));
+/// Delivers events until `stop` is called: one worker for each endpoint that there is at the time.
+pub async fn deliver(mut current: Current, stop: CancellationToken) {
+    let (mut workers, mut served) = (JoinSet::new(), BTreeSet::new());
+    loop {
+        let gateway = current.gateway();
+        let with_endpoint = gateway.directory.partners().filter(|partner| partner.webhook.is_some());
+        for partner in with_endpoint.map(|partner| partner.id.clone()) {
+            if served.insert(partner.clone()) {
+                workers.spawn(deliver_to(current.clone(), partner, stop.clone()));
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = current.changed() => {}
+            Some(Ok(ended)) = workers.join_next() => {
+                served.remove(&ended);
+            }
+        }
     }
-    while endpoints.join_next().await.is_some() {}
+    while workers.join_next().await.is_some() {}
 }
 
-/// Delivers to one endpoint.
-async fn deliver_to(gateway: Arc<Gateway>, partner: PartnerId, stop: CancellationToken) {
+/// Delivers to one endpoint for as long as it is configured, and answers whose it was.
+async fn deliver_to(current: Current, partner: PartnerId, stop: CancellationToken) -> PartnerId {
     let mut under_way = JoinSet::new();
     while !stop.is_cancelled() {
+        let gateway = current.gateway();
+        if gateway.directory.partner(&partner).is_none_or(|partner| partner.webhook.is_none()) {
+            break;
+        }
         let free = DELIVERIES_MAX.saturating_sub(under_way.len());
         let claimed = match u32::try_from(free) {
             Ok(0) | Err(_) => Vec::new(),
@@ -87,16 +106,17 @@ async fn deliver_to(gateway: Arc<Gateway>, partner: PartnerId, stop: Cancellatio
     if tokio::time::timeout(DELIVERY_DRAIN, drained).await.is_err() {
         tracing::warn!(%partner, "some events will be sent again");
     }
+    partner
 }
 
 /// Looks at what is watched until `stop` is called, for changes that other gateways have made.
-pub async fn watch(gateway: Arc<Gateway>, stop: CancellationToken) {
+pub async fn watch(current: Current, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(watch::LOOK) => {}
         }
-        if let Err(error) = watch::look(&gateway).await {
+        if let Err(error) = watch::look(&current.gateway()).await {
             tracing::warn!(cause = ?error.0, "what is watched cannot be looked at");
         }
     }

@@ -106,7 +106,14 @@ async fn somebody(database: &Database) -> Client {
 /// Lets others run until so many sessions wait for a lock.
 async fn until_waiting(somebody: &Client, sessions: i64) {
     let text = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
-    while somebody.query_one(text, &[]).await.expect("an answer").get::<_, i64>(0) < sessions {}
+    loop {
+        // What was seen once in a transaction would be seen again and again.
+        somebody.batch_execute("SELECT pg_stat_clear_snapshot()").await.expect("an answer");
+        if somebody.query_one(text, &[]).await.expect("an answer").get::<_, i64>(0) >= sessions {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 const LOCK_C1: &str = "BEGIN; SELECT 1 FROM transactions WHERE ext_id = 'c1' FOR UPDATE";

@@ -1,7 +1,8 @@
 //! The system's clock with an offset that a test may enlarge, up to 30 days in all (contract section 6).
 //!
 //! Invariant: the offset is in its file before the clock shows it, so that a restart does not turn time back over
-//! records that are already dated. The file is replaced whole: a reader finds the old offset or the new one.
+//! records that are already dated. The file is replaced whole: a reader finds the old offset or the new one. A clock that
+//! gateways share reads it at each look, so that none of them is behind; it never turns back.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -34,6 +35,8 @@ pub struct MovableSystemClock {
     offset_s: AtomicI64,
     /// Where the offset is kept; held while it is changed.
     file: Mutex<PathBuf>,
+    /// The same file, where others move the clock as well.
+    shared: Option<PathBuf>,
 }
 
 impl MovableSystemClock {
@@ -47,12 +50,34 @@ impl MovableSystemClock {
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(ClockFileError::Unreadable(file.to_owned(), error)),
         };
-        Ok(Self { system: SystemClock::new(), offset_s: AtomicI64::new(offset_s), file: Mutex::new(file.to_owned()) })
+        Ok(Self {
+            system: SystemClock::new(),
+            offset_s: AtomicI64::new(offset_s),
+            file: Mutex::new(file.to_owned()),
+            shared: None,
+        })
+    }
+
+    /// Opens a clock that other processes move as well, by the same file.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_shared(file: &Path) -> Result<Self, ClockFileError> {
+        Ok(Self { shared: Some(file.to_owned()), ..Self::open(file)? })
+    }
+
+    /// Takes over what others have made of the offset. What cannot be read changes nothing.
+    fn catch_up(&self) {
+        let read = self.shared.as_ref().and_then(|file| fs::read_to_string(file).ok());
+        if let Some(offset_s) = read.and_then(|text| parse_offset(&text)) {
+            self.offset_s.fetch_max(offset_s, Ordering::SeqCst);
+        }
     }
 }
 
 impl Clock for MovableSystemClock {
     fn now(&self) -> Time {
+        self.catch_up();
         let offset = SignedDuration::from_secs(self.offset_s.load(Ordering::SeqCst));
         self.system.now().checked_add(offset).unwrap_or(Time::MAX)
     }
@@ -61,6 +86,9 @@ impl Clock for MovableSystemClock {
 impl MovableClock for MovableSystemClock {
     fn advance(&self, seconds: i64) -> Result<Time, OutOfRange> {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        // Held until the end: of two who move it at once, the second adds to what the first has written.
+        let _turn = self.shared.as_deref().map(turn);
+        self.catch_up();
         let offset_s = self.offset_s.load(Ordering::SeqCst).checked_add(seconds).ok_or(OutOfRange)?;
         if seconds < 1 || offset_s > MOVED_S_MAX {
             return Err(OutOfRange);
@@ -72,6 +100,13 @@ impl MovableClock for MovableSystemClock {
         drop(file);
         Ok(self.now())
     }
+}
+
+/// Waits until no other process moves the clock. Where locks are not to be had, the clock is moved without one.
+fn turn(file: &Path) -> io::Result<File> {
+    let lock = File::create(file.with_extension("lock"))?;
+    lock.lock()?;
+    Ok(lock)
 }
 
 fn parse_offset(text: &str) -> Option<i64> {
@@ -132,6 +167,29 @@ mod tests {
             assert_eq!(clock.advance(seconds).is_ok(), moved, "{seconds}");
         }
         assert_eq!(seconds_ahead(&MovableSystemClock::open(&file).expect("its file")), MOVED_S_MAX);
+    }
+
+    #[test]
+    fn a_shared_clock_shows_at_once_what_another_has_moved_and_loses_no_second() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("clock-offset");
+        let [one, other] = [(); 2].map(|()| MovableSystemClock::open_shared(&file).expect("a clock without a file"));
+        one.advance(3600).expect("an hour");
+        assert!(other.now() >= one.now().checked_sub(SignedDuration::from_secs(5)).expect("a time"));
+        let movers: Vec<_> = [one, other]
+            .into_iter()
+            .map(|clock| {
+                std::thread::spawn(move || {
+                    for _ in 0..50 {
+                        clock.advance(1).expect("a second");
+                    }
+                })
+            })
+            .collect();
+        for mover in movers {
+            mover.join().expect("no panic");
+        }
+        assert_eq!(seconds_ahead(&MovableSystemClock::open(&file).expect("its file")), 3700);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub struct Arguments {
     #[command(flatten)]
     pub place: Place,
     /// How lines are written.
-    #[arg(long)]
+    #[arg(long, value_name = "AS")]
     pub format: Format,
     /// Only this partner's.
     #[arg(long, value_name = "ID")]

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic::service::Routes;
 use tonic::{Request, Status};
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
 
 use self::observe::{Slot, Telling};
 use crate::domain::catalogue::ErrorCode;
@@ -35,8 +37,6 @@ pub struct Services {
     pub routes: Routes,
     /// Full names of the services that need a key: ours.
     pub keyed: Vec<&'static str>,
-    /// Tells health checkers how each service is.
-    pub health: tonic_health::server::HealthReporter,
 }
 
 /// A service with gzip and the request bound switched on.
@@ -46,7 +46,7 @@ macro_rules! bounded {
     };
 }
 
-/// Puts all services together. The sandbox's is there only where there is a sandbox.
+/// Puts all services together; `health` tells how each is. The sandbox's is there only where there is a sandbox.
 ///
 /// # Errors
 /// The descriptor set is not one that reflection can serve.
@@ -54,6 +54,7 @@ pub fn services(
     gateway: &Arc<Gateway>,
     sandbox: Option<&Arc<Sandbox>>,
     certification: Option<&Arc<Certification>>,
+    health: &HealthReporter,
 ) -> Result<Services, tonic_reflection::server::Error> {
     use pb::v1::account_service_server::AccountServiceServer;
     use pb::v1::certification_service_server::CertificationServiceServer;
@@ -63,7 +64,7 @@ pub fn services(
     use pb::v1::transaction_service_server::TransactionServiceServer;
 
     let shared = || Arc::clone(gateway);
-    let (health, health_service) = tonic_health::server::health_reporter();
+    let health_service = HealthServer::new(HealthService::from_health_reporter(health.clone()));
     let mut routes = Routes::builder();
     routes
         .add_service(bounded!(AccountServiceServer::new(account::Accounts(shared()))))
@@ -81,11 +82,12 @@ pub fn services(
         let door = certification::CertificationDoor(Arc::clone(certification));
         routes.add_service(bounded!(CertificationServiceServer::new(door)));
     }
-    Ok(Services { routes: routes.routes().prepare(), keyed: keyed(sandbox.is_some()), health })
+    Ok(Services { routes: routes.routes().prepare(), keyed: keyed(sandbox.is_some()) })
 }
 
 /// Full names of the services that need a key.
-fn keyed(with_sandbox: bool) -> Vec<&'static str> {
+#[must_use]
+pub fn keyed(with_sandbox: bool) -> Vec<&'static str> {
     let mut names = vec![
         pb::v1::account_service_server::SERVICE_NAME,
         pb::v1::pin_service_server::SERVICE_NAME,

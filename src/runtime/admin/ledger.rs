@@ -1,4 +1,4 @@
-//! The operations port's way to settle a stuck record, and the measure of what is stuck.
+//! The operations port's way to settle a stuck record, and the measures of what is stuck and whether the ledger is there.
 //!
 //! Invariant: only JSON that says so is taken, which no web page can send across origins without asking first; what was
 //! decided is durable before it is answered. Whoever reaches the operations port may settle: it listens on loopback
@@ -22,11 +22,16 @@ use crate::domain::transaction::decide::{Decision, EVIDENCE_LENGTH_MAX, NAME_LEN
 use crate::flows::Gateway;
 use crate::flows::oversee::{self, NotSettled};
 use crate::ports::oversight::Oversight;
+use crate::runtime::current::Current;
 
 /// Most bytes of a request.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 /// How often what waits for an outcome is counted.
 const COUNT_PAUSE: Duration = Duration::from_secs(3);
+/// How often the ledger is asked whether it is there.
+const ASK_PAUSE: Duration = Duration::from_secs(1);
+/// Whether the ledger would take a commit.
+const UP: &str = "onbill_ledger_up";
 /// Records that need a person.
 const STUCK: &str = "onbill_stuck_transactions";
 /// Age of the oldest record whose outcome is unknown.
@@ -36,7 +41,7 @@ const OLDEST_UNKNOWN: &str = "onbill_unknown_oldest_seconds";
 #[derive(Clone)]
 pub struct Overseen {
     /// The gateway that works.
-    pub gateway: Arc<Gateway>,
+    pub current: Current,
     /// Its ledger.
     pub oversight: Arc<dyn Oversight>,
 }
@@ -94,7 +99,7 @@ async fn settle(State(overseen): State<Overseen>, headers: HeaderMap, body: Byte
     let Some(verdict) = Verdict::from_word(&request.verdict) else {
         return (StatusCode::BAD_REQUEST, "as must be success or failure\n".to_owned());
     };
-    let now = overseen.gateway.clock.now();
+    let now = overseen.current.gateway().clock.now();
     let Some(decision) = Decision::new(verdict, &request.by, &request.evidence, now) else {
         let text = format!(
             "evidence and by must be one line each, not blank, of at most {EVIDENCE_LENGTH_MAX} and {NAME_LENGTH_MAX} \
@@ -103,10 +108,13 @@ async fn settle(State(overseen): State<Overseen>, headers: HeaderMap, body: Byte
         return (StatusCode::BAD_REQUEST, text);
     };
     // Not cut short where whoever asked hangs up.
-    let tracked = overseen.gateway.tasks.spawn({
-        let overseen = overseen.clone();
-        async move { oversee::settle(&overseen.gateway, overseen.oversight.as_ref(), &reference, &decision).await }
-    });
+    let tracked =
+        overseen.current.gateway().tasks.spawn({
+            let overseen = overseen.clone();
+            async move {
+                oversee::settle(&overseen.current.gateway(), overseen.oversight.as_ref(), &reference, &decision).await
+            }
+        });
     match tracked.await {
         Ok(Ok(record)) => {
             let settled = Settled {
@@ -127,13 +135,27 @@ async fn settle(State(overseen): State<Overseen>, headers: HeaderMap, body: Byte
     }
 }
 
+/// Measures whether the ledger would take a commit, until `stop` is called.
+pub async fn measure_presence(gateway: Arc<Gateway>, stop: CancellationToken) {
+    describe_gauge!(UP, "1 where the ledger would take a commit, 0 where it would not: charges are then refused.");
+    let up = gauge!(UP);
+    loop {
+        let answers = gateway.ledger.check().await.is_ok();
+        up.set(f64::from(u8::from(answers)));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(ASK_PAUSE) => {}
+        }
+    }
+}
+
 /// Measures what waits for an outcome, until `stop` is called.
 pub async fn measure(overseen: Overseen, stop: CancellationToken) {
     describe_gauge!(STUCK, "Transactions whose outcome only a person can find out.");
     describe_gauge!(OLDEST_UNKNOWN, "Age of the oldest transaction whose outcome is unknown; 0 where there is none.");
     let (stuck, oldest) = (gauge!(STUCK), gauge!(OLDEST_UNKNOWN));
     loop {
-        match oversee::unresolved(&overseen.gateway, overseen.oversight.as_ref()).await {
+        match oversee::unresolved(&overseen.current.gateway(), overseen.oversight.as_ref()).await {
             Ok((unresolved, age_s)) => {
                 stuck.set(f64::from(u32::try_from(unresolved.stuck).unwrap_or(u32::MAX)));
                 oldest.set(f64::from(u32::try_from(age_s).unwrap_or(u32::MAX)));

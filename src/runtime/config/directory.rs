@@ -43,10 +43,12 @@ pub enum Speaks {
     /// The scripted CSP within the gateway.
     Sandbox,
     /// The CSP's own API over HTTP.
-    Http(HttpTable),
+    Http(Box<HttpTable>),
+    /// An adapter process of the CSP's over gRPC.
+    Grpc(Box<HttpTable>),
 }
 
-/// What the adapter `http` needs.
+/// What the adapters `http` and `grpc` need.
 #[derive(Debug, Clone)]
 pub struct HttpTable {
     /// Where the API begins: http or https, with a host and without a query.
@@ -55,6 +57,10 @@ pub struct HttpTable {
     pub api_key: Option<ApiKey>,
     /// Certificates that are trusted beside the public authorities'.
     pub ca_file: Option<PathBuf>,
+    /// The certificate that is shown to the CSP; there where its key is.
+    pub client_cert_file: Option<PathBuf>,
+    /// Its private key.
+    pub client_key_file: Option<PathBuf>,
     /// Statuses and codes with which the CSP says that nothing was applied.
     pub not_applied_codes: Vec<String>,
 }
@@ -105,7 +111,7 @@ pub fn build(tables: &Tables, report: &mut Report) -> Option<Built> {
 fn adapter(id: &str, table: &CspTable, tables: &Tables, report: &mut Report) -> Option<Speaks> {
     match table.adapter {
         None => {
-            report.at(&["csp", id, "adapter"], "must be set: one of \"sandbox\", \"http\"");
+            report.at(&["csp", id, "adapter"], "must be set: one of \"sandbox\", \"http\", \"grpc\"");
             None
         }
         Some(Adapter::Sandbox) if !tables.sandbox.enabled => {
@@ -119,30 +125,44 @@ fn adapter(id: &str, table: &CspTable, tables: &Tables, report: &mut Report) -> 
                 ("api_key_file", table.api_key_file.is_some()),
                 ("api_key", table.api_key.is_some()),
                 ("ca_file", table.ca_file.is_some()),
+                ("client_cert_file", table.client_cert_file.is_some()),
+                ("client_key_file", table.client_key_file.is_some()),
             ];
             for (name, _) in given.into_iter().filter(|(_, given)| *given) {
-                report.at(&["csp", id, name], "is of the adapter \"http\" only");
+                report.at(&["csp", id, name], "is of the adapters \"http\" and \"grpc\" only");
             }
             Some(Speaks::Sandbox)
         }
-        Some(Adapter::Http) => Some(Speaks::Http(HttpTable {
-            url: url(id, table.url.as_deref(), report)?,
-            api_key: match (&table.api_key, &table.api_key_file) {
-                (Some(key), _) => Some(ApiKey::Given(key.clone())),
-                (None, Some(file)) => Some(ApiKey::InFile(file.clone())),
-                (None, None) => None,
-            },
-            ca_file: table.ca_file.clone(),
-            not_applied_codes: table.not_applied_codes.clone(),
-        })),
+        Some(Adapter::Http) => http_table(id, table, report).map(Speaks::Http),
+        Some(Adapter::Grpc) => http_table(id, table, report).map(Speaks::Grpc),
     }
+}
+
+fn http_table(id: &str, table: &CspTable, report: &mut Report) -> Option<Box<HttpTable>> {
+    if table.client_cert_file.is_some() != table.client_key_file.is_some() {
+        let missing = if table.client_key_file.is_none() { "client_key_file" } else { "client_cert_file" };
+        report.at(&["csp", id, missing], "must be set: a certificate and its key go together");
+        return None;
+    }
+    Some(Box::new(HttpTable {
+        url: url(id, table.url.as_deref(), report)?,
+        api_key: match (&table.api_key, &table.api_key_file) {
+            (Some(key), _) => Some(ApiKey::Given(key.clone())),
+            (None, Some(file)) => Some(ApiKey::InFile(file.clone())),
+            (None, None) => None,
+        },
+        ca_file: table.ca_file.clone(),
+        client_cert_file: table.client_cert_file.clone(),
+        client_key_file: table.client_key_file.clone(),
+        not_applied_codes: table.not_applied_codes.clone(),
+    }))
 }
 
 fn url(id: &str, text: Option<&str>, report: &mut Report) -> Option<Uri> {
     const ALLOWED: &str = "an http or https URL without user, query or fragment, like https://csp.example/api";
     let path = ["csp", id, "url"];
     let Some(text) = text else {
-        report.at(&path, format!("must be set for the adapter \"http\": {ALLOWED}"));
+        report.at(&path, format!("must be set for the adapters \"http\" and \"grpc\": {ALLOWED}"));
         return None;
     };
     let is_usable = |url: &Uri| {

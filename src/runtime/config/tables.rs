@@ -202,6 +202,8 @@ pub struct Webhooks {
 pub struct Sandbox {
     /// Whether the sandbox's CSP, partners and services are there. Without a file it is.
     pub enabled: bool,
+    /// Where its bill, its inboxes and its clock are, for several gateways of one machine. `None`: each has its own.
+    pub dir: Option<PathBuf>,
 }
 
 /// How a CSP is spoken to.
@@ -212,6 +214,8 @@ pub enum Adapter {
     Sandbox,
     /// The CSP's own API, `deploy/csp/csp-api-v1.yaml`.
     Http,
+    /// An adapter process of the CSP's, `proto/onbill/csp/v1/csp.proto`.
+    Grpc,
 }
 
 /// A secret of the configuration: it neither prints nor is written anywhere.
@@ -270,7 +274,7 @@ pub enum RefundsWord {
 pub struct CspTable {
     /// How it is spoken to.
     pub adapter: Option<Adapter>,
-    /// Where its API begins, of the adapter `http`.
+    /// Where its API begins, of the adapters `http` and `grpc`.
     pub url: Option<String>,
     /// File of the key that it asks for.
     pub api_key_file: Option<PathBuf>,
@@ -278,6 +282,10 @@ pub struct CspTable {
     pub api_key: Option<Secret>,
     /// File of certificates that are trusted beside the public authorities'.
     pub ca_file: Option<PathBuf>,
+    /// File of the certificate that is shown to it.
+    pub client_cert_file: Option<PathBuf>,
+    /// File of that certificate's private key.
+    pub client_key_file: Option<PathBuf>,
     /// Statuses and codes with which it says that nothing was applied.
     pub not_applied_codes: Vec<String>,
     /// The only currency that it bills in.
@@ -322,6 +330,8 @@ impl Default for CspTable {
             api_key_file: None,
             api_key: None,
             ca_file: None,
+            client_cert_file: None,
+            client_key_file: None,
             not_applied_codes: vec!["not-applied".to_owned()],
             currency: None,
             msisdn_pattern: None,
@@ -344,7 +354,7 @@ impl Default for CspTable {
 }
 
 /// `[csp.<id>.guard]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GuardTable {
     /// Most calls under way, inquiries and voids aside.

@@ -35,7 +35,7 @@ pub(super) enum Known {
     /// Booked, with this amount.
     Booked(Money),
     /// Not known.
-    NotKnown,
+    Nothing,
     /// Refused, or not known.
     NotBooked,
     /// Booked with this amount, or not known yet.
@@ -55,14 +55,13 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    pub(super) fn new(subject: &Subject, terms: &Terms) -> Self {
-        let run = fresh_reference().to_string();
+    pub(super) fn new(subject: &Subject, terms: &Terms, run_id: &str) -> Self {
         Self {
             csp: std::sync::Arc::clone(&subject.csp),
             subject: subject.clone(),
             terms: terms.clone(),
             first: None,
-            run: format!("certify-{}", run.get(..8).unwrap_or_default()),
+            run: run_id.to_owned(),
             asked: 0,
             steps: Vec::new(),
         }
@@ -81,7 +80,7 @@ impl Bench {
     pub(super) fn call(&mut self) -> CallContext {
         self.asked = self.asked.saturating_add(1);
         let correlation = CorrelationId::parse(&format!("{}-{}", self.run, self.asked));
-        let correlation = correlation.expect("letters, digits and dashes are a correlation id");
+        let correlation = correlation.expect("a run id of letters and digits makes a correlation id");
         CallContext { trace: Trace::begun_by(&correlation), correlation, budget: ANSWER_MAX }
     }
 
@@ -144,18 +143,6 @@ impl Bench {
             account: account.clone(),
             charge_code: self.terms.charge_code.clone(),
             money,
-            bill_text: "onbill certify".to_owned(),
-        }
-    }
-
-    /// A refund of a part of a charge, under a fresh reference.
-    pub(super) fn refund_of(&self, charge: &ChargeOrder, minor: i64) -> RefundOrder {
-        RefundOrder {
-            reference: fresh_reference(),
-            charge: charge.reference,
-            account: charge.account.clone(),
-            charge_code: charge.charge_code.clone(),
-            money: Money::new(minor, charge.money.currency),
             bill_text: "onbill certify".to_owned(),
         }
     }
@@ -224,7 +211,7 @@ impl Bench {
         let not_known = matches!(&answer, Ok(Inquiry::NotKnown));
         let (expected, held) = match known {
             Known::Booked(money) => (booked(money), is(money)),
-            Known::NotKnown => ("not known".to_owned(), not_known),
+            Known::Nothing => ("not known".to_owned(), not_known),
             Known::NotBooked => {
                 ("refused, or not known".to_owned(), not_known || matches!(&answer, Ok(Inquiry::Refused { .. })))
             }
@@ -237,6 +224,18 @@ impl Bench {
             Err(error) => shown_error(error),
         };
         self.note(name, "inquire", format!("reference {reference}"), (expected, actual), held, begun)
+    }
+}
+
+/// A refund of a part of a charge, under a fresh reference.
+pub(super) fn refund_of(charge: &ChargeOrder, minor: i64) -> RefundOrder {
+    RefundOrder {
+        reference: fresh_reference(),
+        charge: charge.reference,
+        account: charge.account.clone(),
+        charge_code: charge.charge_code.clone(),
+        money: Money::new(minor, charge.money.currency),
+        bill_text: "onbill certify".to_owned(),
     }
 }
 

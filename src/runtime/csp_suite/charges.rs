@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::bench::{Bench, Known, Wanted, shown_receipt};
+use super::bench::{Bench, Known, Wanted, refund_of, shown_receipt};
 use crate::domain::account::Account;
 use crate::domain::ids::AccountRef;
 use crate::domain::money::{Currency, Money};
@@ -90,18 +90,18 @@ pub(super) async fn reused(bench: &mut Bench) {
 pub(super) async fn once(bench: &mut Bench) {
     let Some(limited) = bench.terms.limited.clone() else { return };
     let Some(account) = bench.account_of("look the buyer up", &limited.number).await else { return };
-    // More than a half, so that there is no room for it twice.
-    let rest_minor = limited.left.minor / 3;
-    let most = bench
-        .order_of(&account.reference, Money::new(limited.left.minor.saturating_sub(rest_minor), limited.left.currency));
+    // A part that has room three times over, so that what is booked twice behind one answer takes the room of the rest.
+    let part_minor = limited.left.minor / 3;
+    let rest_minor = limited.left.minor.saturating_sub(part_minor);
+    let part = bench.order_of(&account.reference, Money::new(part_minor, limited.left.currency));
     let rest = bench.order_of(&account.reference, Money::new(rest_minor, limited.left.currency));
     let more = bench.order_of(&account.reference, Money::new(1, limited.left.currency));
     let mut booked = Vec::new();
-    if bench.charge("charge two thirds of what is left", &most, Wanted::Booked).await {
-        booked.push(most.clone());
+    if bench.charge("charge a third of what is left", &part, Wanted::Booked).await {
+        booked.push(part.clone());
     }
-    bench.charge("send it again", &most, Wanted::Booked).await;
-    bench.charge("and again", &most, Wanted::Booked).await;
+    bench.charge("send it again", &part, Wanted::Booked).await;
+    bench.charge("and again", &part, Wanted::Booked).await;
     if bench.charge("charge the rest", &rest, Wanted::Booked).await {
         booked.push(rest.clone());
     }
@@ -110,7 +110,7 @@ pub(super) async fn once(bench: &mut Bench) {
         return;
     }
     for charge in booked {
-        let refund = bench.refund_of(&charge, charge.money.minor);
+        let refund = refund_of(&charge, charge.money.minor);
         bench.refund("give it back, for the next run", &refund, Wanted::Booked).await;
     }
 }

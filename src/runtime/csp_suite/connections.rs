@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use super::bench::{Bench, Known, Wanted, shown_account, shown_error, shown_receipt};
+use super::bench::{Bench, Known, Wanted, refund_of, shown_account, shown_error, shown_receipt};
 use super::charges::buyer;
 use crate::domain::address::{Address, Msisdn};
 use crate::domain::transaction::settle::Receipt;
@@ -40,7 +40,7 @@ pub(super) async fn hang_up(bench: &mut Bench) {
     let (begun, mut orders, mut unanswered) = (Instant::now(), Vec::new(), 0_u32);
     for round in 1..=HANG_UPS {
         let order = bench.order(&account.reference);
-        let patience = usual.saturating_mul(round) / HANG_UPS;
+        let patience = usual.saturating_mul(round).checked_div(HANG_UPS).unwrap_or_default();
         if !answered_within(bench, &order, patience).await {
             unanswered = unanswered.saturating_add(1);
         }
@@ -59,9 +59,9 @@ pub(super) async fn hang_up(bench: &mut Bench) {
         return;
     }
     for order in orders {
-        let refund = bench.refund_of(&order, order.money.minor);
+        let refund = refund_of(&order, order.money.minor);
         bench.refund("give it back", &refund, Wanted::Booked).await;
-        let again = bench.refund_of(&order, order.money.minor);
+        let again = refund_of(&order, order.money.minor);
         bench.refund("nothing is left to be given back", &again, Wanted::Refused).await;
     }
 }
@@ -93,13 +93,13 @@ pub(super) async fn broken(bench: &mut Bench) {
         match TcpStream::connect(&authority).await {
             Ok(mut stream) if count < BROKEN => {
                 // The beginning of a request over HTTP/1.1, or of HTTP/2, or of nothing at all.
-                let begin: &[u8] = match count % 3 {
+                let bytes: &[u8] = match count % 3 {
                     0 => b"POST /transaction HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{\"transac",
                     1 => b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0",
                     _ => b"\x16\x03\x01\xff",
                 };
                 // It may be refused at any byte; that is its right.
-                let _ = stream.write_all(begin).await;
+                let _ = stream.write_all(bytes).await;
             }
             Ok(stream) => idle.push(stream),
             Err(error) => failed = Some(error),
@@ -186,5 +186,5 @@ pub(super) async fn wrong_key(bench: &mut Bench) {
     let texts = ("not booked".to_owned(), shown_receipt(&answer));
     let request = format!("{} {} under {}", order.money, order.money.currency, order.reference);
     bench.note("charge with a wrong key", "charge", request, texts, answer.is_err(), begun);
-    bench.inquire("ask for it with the right key", order.reference, Known::NotKnown).await;
+    bench.inquire("ask for it with the right key", order.reference, Known::Nothing).await;
 }

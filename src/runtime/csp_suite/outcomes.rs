@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use super::bench::{Bench, Known, Wanted, fresh_reference, shown_error, shown_receipt};
+use super::bench::{Bench, Known, Wanted, fresh_reference, refund_of, shown_error, shown_receipt};
 use super::charges::buyer;
 use crate::domain::address::Msisdn;
 use crate::domain::ids::Reference;
@@ -17,7 +17,7 @@ pub(super) async fn known(bench: &mut Bench) {
     bench.charge("charge", &charge, Wanted::Booked).await;
     bench.inquire("ask for the charge", charge.reference, Known::Booked(charge.money)).await;
     if bench.terms.refunds != RefundsWord::None {
-        let refund = bench.refund_of(&charge, charge.money.minor);
+        let refund = refund_of(&charge, charge.money.minor);
         bench.refund("give it back", &refund, Wanted::Booked).await;
         bench.inquire("ask for the refund", refund.reference, Known::Booked(refund.money)).await;
         bench.inquire("ask for the charge again", charge.reference, Known::Booked(charge.money)).await;
@@ -25,14 +25,14 @@ pub(super) async fn known(bench: &mut Bench) {
 }
 
 pub(super) async fn not_known(bench: &mut Bench) {
-    bench.inquire("ask for it", fresh_reference(), Known::NotKnown).await;
+    bench.inquire("ask for it", fresh_reference(), Known::Nothing).await;
 }
 
 pub(super) async fn refused(bench: &mut Bench) {
     let Some(account) = buyer(bench).await else { return };
     let charge = bench.order(&account.reference);
     bench.charge("charge", &charge, Wanted::Booked).await;
-    let refund = bench.refund_of(&charge, charge.money.minor.saturating_add(1));
+    let refund = refund_of(&charge, charge.money.minor.saturating_add(1));
     bench.refund("give back too much", &refund, Wanted::Refused).await;
     bench.inquire("ask for it", refund.reference, Known::NotBooked).await;
     bench.refund("send it again", &refund, Wanted::Refused).await;
@@ -102,15 +102,14 @@ pub(super) async fn nobody_notified(bench: &mut Bench) {
 }
 
 pub(super) async fn remembered(bench: &mut Bench) {
-    let order = match bench.first.clone() {
-        Some(order) => order,
-        None => {
-            // Case 10 was not wanted, or failed: then a charge of its own, which says less.
-            let Some(account) = buyer(bench).await else { return };
-            let order = bench.order(&account.reference);
-            bench.charge("charge", &order, Wanted::Booked).await;
-            order
-        }
+    let order = if let Some(order) = bench.first.clone() {
+        order
+    } else {
+        // Case 10 was not wanted, or failed: then a charge of its own, which says less.
+        let Some(account) = buyer(bench).await else { return };
+        let order = bench.order(&account.reference);
+        bench.charge("charge", &order, Wanted::Booked).await;
+        order
     };
     bench.inquire("ask for it", order.reference, Known::Booked(order.money)).await;
     bench.charge("send it again", &order, Wanted::Booked).await;

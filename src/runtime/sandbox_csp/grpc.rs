@@ -200,7 +200,7 @@ fn charge(message: pb::ChargeRequest) -> Option<Order> {
         reference: Reference::parse(&message.reference)?,
         account: AccountRef::new(&message.account_id),
         charge_code: ChargeCode::new(&message.charge_code),
-        money: money(message.money?)?,
+        money: money(message.money.as_ref()?)?,
         bill_text: message.description,
     }))
 }
@@ -211,12 +211,12 @@ fn refund(message: pb::RefundRequest) -> Option<Order> {
         charge: Reference::parse(&message.charge_reference)?,
         account: AccountRef::new(&message.account_id),
         charge_code: ChargeCode::new(&message.charge_code),
-        money: money(message.money?)?,
+        money: money(message.money.as_ref()?)?,
         bill_text: message.description,
     }))
 }
 
-fn money(money: pb::Money) -> Option<Money> {
+fn money(money: &pb::Money) -> Option<Money> {
     Money::parse(&money.amount, Currency::from_code(&money.currency)?)
 }
 

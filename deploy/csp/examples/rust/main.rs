@@ -74,7 +74,7 @@ impl Csp {
             let code = why_not(&step, order, minor)?;
             step.execute("insert into decided values (?, ?, ?)", params![order.reference, order.request, code])?;
             if let (None, Some(minor)) = (code, minor) {
-                let minor = if order.charge.is_some() { -minor } else { minor };
+                let minor = if order.charge.is_some() { minor.saturating_neg() } else { minor };
                 let line = params![order.reference, order.account, order.charge, minor, order.text];
                 step.execute("insert into line values (?, ?, ?, ?, ?)", line)?;
             }
@@ -98,7 +98,7 @@ fn why_not(bill: &Connection, order: &Order, minor: Option<i64>) -> rusqlite::Re
     }
     let Some(charge) = order.charge else {
         let spent = sum("select coalesce(sum(minor), 0) from line where account = ?", order.account)?;
-        let too_much = order.account.ends_with("07") && spent + minor > LIMIT_MINOR;
+        let too_much = order.account.ends_with("07") && spent.saturating_add(minor) > LIMIT_MINOR;
         return Ok(too_much.then_some("daily-limit"));
     };
     let query = "select minor from line where reference = ? and account = ? and minor > 0";
@@ -106,7 +106,7 @@ fn why_not(bill: &Connection, order: &Order, minor: Option<i64>) -> rusqlite::Re
     let back = sum("select coalesce(sum(-minor), 0) from line where charge = ?", charge)?;
     Ok(match of {
         None => Some("unknown-charge"),
-        Some(of) => (back + minor > of).then_some("refund-exceeds-charge"),
+        Some(of) => (back.saturating_add(minor) > of).then_some("refund-exceeds-charge"),
     })
 }
 
@@ -242,6 +242,7 @@ impl CspService for Csp {
     }
 }
 
+#[allow(clippy::print_stdout)] // Whoever starts it reads where it listens.
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -259,7 +260,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let stop = async {
         // Where signals cannot be listened to, it runs until it is killed: the bill is on the disk all the same.
         if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     };
     Server::builder().add_service(service).serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop).await?;

@@ -7,7 +7,6 @@
 mod wire;
 mod exchange;
 mod passage;
-mod tls;
 mod verdict;
 
 /// Types generated from `proto/onbill/csp/v1/`. They never leave this folder.
@@ -23,6 +22,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use exchange::{Exchange, Failed};
 use verdict::Trouble;
 
+use crate::adapters::csp::tls::{self, ClientPem, TlsError};
 use crate::domain::account::Account;
 use crate::domain::address::Msisdn;
 use crate::domain::ids::{ChargeCode, Reference};
@@ -30,7 +30,7 @@ use crate::domain::transaction::settle::Receipt;
 use crate::ports::csp::{CallContext, ChargeOrder, Csp, CspError, Identifier, Inquiry, RefundOrder, Sms, Voiding};
 
 /// How an adapter process is reached.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Where it is; http (HTTP/2 without TLS) or https. A path goes before the methods' own.
     pub url: Uri,
@@ -38,8 +38,8 @@ pub struct Settings {
     pub api_key: Option<HeaderValue>,
     /// Certificates that are trusted beside the public authorities', in PEM.
     pub ca_pem: Option<Vec<u8>>,
-    /// Our own certificate, those that vouch for it, and its key, in PEM. `None`: we show none.
-    pub identity_pem: Option<(Vec<u8>, Vec<u8>)>,
+    /// What we show to it, where it asks for a certificate of its callers.
+    pub client_pem: Option<ClientPem>,
     /// Codes and names of statuses with which it says that nothing was applied and nothing will be.
     pub not_applied: Vec<String>,
 }
@@ -47,12 +47,9 @@ pub struct Settings {
 /// An adapter process cannot be spoken to with these settings.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// The certificates, or the key.
-    #[error("the certificates or the key cannot be used: {0}")]
-    Certificates(String),
-    /// TLS itself.
-    #[error("TLS cannot be set up")]
-    Tls(#[from] rustls::Error),
+    /// Certificates or keys.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The key that is sent.
     #[error("the API key must be visible ASCII")]
     ApiKey,
@@ -70,9 +67,8 @@ impl GrpcCsp {
     /// # Errors
     /// Certificates or keys that cannot be used.
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
-        let Settings { url, api_key, ca_pem, identity_pem, not_applied } = settings;
-        let identity = identity_pem.as_ref().map(|(certificates, key)| (certificates.as_slice(), key.as_slice()));
-        let tls = tls::config(ca_pem.as_deref(), identity)?;
+        let Settings { url, api_key, ca_pem, client_pem, not_applied } = settings;
+        let tls = tls::config(ca_pem.as_deref(), client_pem.as_ref())?;
         let api_key = match api_key {
             None => None,
             Some(key) => {
@@ -127,7 +123,8 @@ impl Csp for GrpcCsp {
     async fn void(&self, reference: &Reference, call: &CallContext) -> Result<Voiding, CspError> {
         let message = pb::VoidRequest { reference: reference.to_string() };
         let method = async |mut client: exchange::CallClient, request| client.void(request).await;
-        self.read(self.exchange.call(message, call, method).await, wire::read_voiding)
+        let read = |answer| wire::read_voiding(answer, &self.not_applied);
+        self.read(self.exchange.call(message, call, method).await, read)
     }
 
     async fn notify(&self, number: &Msisdn, message: &Sms, call: &CallContext) -> Result<(), CspError> {

@@ -128,15 +128,15 @@ pub(super) fn read_inquiry(answer: pb::InquireResponse) -> Result<Inquiry, Troub
     }
 }
 
-pub(super) fn read_voiding(answer: pb::VoidResponse) -> Result<Voiding, Trouble> {
+pub(super) fn read_voiding(answer: pb::VoidResponse, not_applied: &[String]) -> Result<Voiding, Trouble> {
     use pb::void_response::Result as Said;
     match answer.result {
         Some(Said::Voided(pb::Voided {})) => Ok(Voiding::Void),
         Some(Said::Booked(booking)) => receipt(&booking).map(Voiding::Booked).ok_or(Trouble::Unreadable),
-        // Of a void, "not applied" is said of the void itself; a refusal is of the charge or refund.
+        // "Not applied" is said of the void itself; a refusal is of the charge or refund.
         Some(Said::Refused(refusal)) => match code(refusal) {
-            Some(code) => Ok(Voiding::Refused { code }),
-            None => Err(Trouble::Refused(None)),
+            Some(code) if !not_applied.contains(&code) => Ok(Voiding::Refused { code }),
+            other => Err(Trouble::Refused(other)),
         },
         None => Err(Trouble::Unreadable),
     }

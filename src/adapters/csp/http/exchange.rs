@@ -21,11 +21,9 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 
-use super::{SettingsError, wire};
+use super::wire;
 use crate::ports::Cause;
 use crate::ports::csp::CallContext;
 
@@ -76,16 +74,11 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(url: Uri, api_key: Option<HeaderValue>, ca_pem: Option<&[u8]>) -> Result<Self, SettingsError> {
+    pub(super) fn new(url: Uri, api_key: Option<HeaderValue>, tls: ClientConfig) -> Self {
         let mut plain = HttpConnector::new();
         plain.enforce_http(false);
         plain.set_nodelay(true);
         plain.set_connect_timeout(Some(CONNECT_MAX));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots(ca_pem)?)
-            .with_no_client_auth();
         // HTTP/1.1 only: what is said above of bytes that have not left is not true of HTTP/2.
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
         let client = Client::builder(TokioExecutor::new())
@@ -93,7 +86,7 @@ impl Exchange {
             .pool_idle_timeout(IDLE_MAX)
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .build(connector.wrap_connector(plain));
-        Ok(Self { client, url, api_key })
+        Self { client, url, api_key }
     }
 
     /// Sends a request, and reads its answer, within the call's budget.
@@ -163,18 +156,6 @@ impl Exchange {
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(Cause::new)?.to_bytes();
         Ok(Answered { status: parts.status.as_u16(), is_json, body })
     }
-}
-
-fn roots(ca_pem: Option<&[u8]>) -> Result<RootCertStore, SettingsError> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let Some(pem) = ca_pem else { return Ok(roots) };
-    let mut added = 0_usize;
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| SettingsError::Certificates(error.to_string()))?;
-        roots.add(certificate)?;
-        added = added.saturating_add(1);
-    }
-    if added == 0 { Err(SettingsError::Certificates("there is none".to_owned())) } else { Ok(roots) }
 }
 
 /// How far a request has come.

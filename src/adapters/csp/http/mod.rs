@@ -14,6 +14,8 @@ use http::{HeaderValue, Method, Uri};
 use exchange::{Answered, Exchange};
 use verdict::Trouble;
 
+use crate::adapters::csp::tls;
+pub use crate::adapters::csp::tls::{ClientPem, TlsError};
 use crate::domain::account::Account;
 use crate::domain::address::Msisdn;
 use crate::domain::ids::{ChargeCode, Reference};
@@ -21,7 +23,7 @@ use crate::domain::transaction::settle::Receipt;
 use crate::ports::csp::{CallContext, ChargeOrder, Csp, CspError, Identifier, Inquiry, RefundOrder, Sms, Voiding};
 
 /// How an operator is reached.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Where its API begins; http or https.
     pub url: Uri,
@@ -29,19 +31,10 @@ pub struct Settings {
     pub api_key: Option<HeaderValue>,
     /// Certificates that are trusted beside the public authorities', in PEM.
     pub ca_pem: Option<Vec<u8>>,
+    /// What we show to it, where it asks for a certificate of its callers.
+    pub client_pem: Option<ClientPem>,
     /// Statuses and codes with which it says that nothing was applied and nothing will be.
     pub not_applied: Vec<String>,
-}
-
-/// An operator cannot be spoken to with these settings.
-#[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    /// The certificates.
-    #[error("the certificates of ca_file cannot be used: {0}")]
-    Certificates(String),
-    /// TLS itself.
-    #[error("TLS cannot be set up")]
-    Tls(#[from] rustls::Error),
 }
 
 /// An operator behind the CSP API.
@@ -55,9 +48,10 @@ impl HttpCsp {
     ///
     /// # Errors
     /// Certificates that cannot be used.
-    pub fn new(settings: Settings) -> Result<Self, SettingsError> {
-        let Settings { url, api_key, ca_pem, not_applied } = settings;
-        Ok(Self { exchange: Exchange::new(url, api_key, ca_pem.as_deref())?, not_applied })
+    pub fn new(settings: Settings) -> Result<Self, TlsError> {
+        let Settings { url, api_key, ca_pem, client_pem, not_applied } = settings;
+        let tls = tls::config(ca_pem.as_deref(), client_pem.as_ref())?;
+        Ok(Self { exchange: Exchange::new(url, api_key, tls), not_applied })
     }
 
     async fn post(&self, path: &str, body: String, call: &CallContext) -> Result<Answered, CspError> {

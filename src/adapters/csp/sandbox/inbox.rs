@@ -2,6 +2,7 @@
 //!
 //! Invariant: memory is bounded. A phone keeps its newest messages; where there are too many over all phones, the inbox
 //! that has been quiet the longest is emptied. Messages may hold PINs: they are never printed and never on disk.
+//! Where gateways share a sandbox, `inbox_file` stands in.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -10,9 +11,9 @@ use crate::domain::address::Msisdn;
 use crate::ports::sandbox::ReceivedSms;
 
 /// Messages that one phone keeps.
-const PER_NUMBER_MAX: usize = 100;
+pub(super) const PER_NUMBER_MAX: usize = 100;
 /// Messages that all phones keep together: some tens of megabytes at worst.
-const IN_ALL_MAX: usize = 50_000;
+pub(super) const IN_ALL_MAX: usize = 50_000;
 
 /// All inboxes.
 pub(super) struct Inbox {

@@ -11,6 +11,7 @@ mod bill;
 mod file;
 mod counter;
 mod inbox;
+mod inbox_file;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use attempts::Attempts;
 use bill::{Bill, Booking, Decision, Limit};
 use counter::{Counter, CounterError};
 use inbox::Inbox;
+use inbox_file::InboxFile;
 use script::{OnCharge, Spending};
 use subscriber::Subscriber;
 
@@ -75,11 +77,19 @@ pub struct Settings {
     pub clock: Arc<dyn Clock>,
 }
 
+/// Where text messages go.
+enum Phones {
+    /// To inboxes of this process.
+    Own(Inbox),
+    /// To inboxes that several processes share.
+    Shared(InboxFile),
+}
+
 /// The sandbox CSP.
 pub struct Sandbox {
     settings: Settings,
     counter: Counter,
-    inbox: Inbox,
+    phones: Phones,
     attempts: Attempts,
 }
 
@@ -101,7 +111,16 @@ impl Sandbox {
     }
 
     fn with(bill: Bill, settings: Settings) -> Self {
-        Self { settings, counter: Counter::new(bill), inbox: Inbox::new(), attempts: Attempts::new() }
+        let phones = Phones::Own(Inbox::new());
+        Self { settings, counter: Counter::new(bill), phones, attempts: Attempts::new() }
+    }
+
+    /// The same with inboxes in a file that other processes share.
+    ///
+    /// # Errors
+    /// The file cannot be used.
+    pub fn with_inboxes_in(self, file: &Path) -> Result<Self, BillError> {
+        Ok(Self { phones: Phones::Shared(InboxFile::open(file)?), ..self })
     }
 
     /// Books a charge, or refuses it, and remembers which.
@@ -239,7 +258,12 @@ impl Csp for Sandbox {
             return Err(refused(code::ACCOUNT_CEASED));
         }
         let received = ReceivedSms { text: message.text.clone(), at: self.settings.clock.now() };
-        self.inbox.receive(number, received);
+        match &self.phones {
+            Phones::Own(inbox) => inbox.receive(number, received),
+            Phones::Shared(file) => {
+                file.receive(number, &received).map_err(|error| CspError::NotApplied(Cause::new(error)))?;
+            }
+        }
         answer(Some(&subscriber), call, async { Ok(()) }).await
     }
 }
@@ -247,7 +271,10 @@ impl Csp for Sandbox {
 #[async_trait]
 impl sandbox::SandboxCsp for Sandbox {
     async fn messages(&self, number: &Msisdn, messages_max: usize) -> Result<Vec<ReceivedSms>, SandboxUnavailable> {
-        Ok(self.inbox.messages(number, messages_max))
+        match &self.phones {
+            Phones::Own(inbox) => Ok(inbox.messages(number, messages_max)),
+            Phones::Shared(file) => file.messages(number, messages_max).map_err(unread),
+        }
     }
 
     async fn bill(&self, number: &Msisdn, lines_max: usize) -> Result<sandbox::Bill, SandboxUnavailable> {
@@ -268,7 +295,10 @@ impl sandbox::SandboxCsp for Sandbox {
     async fn reset(&self, number: &Msisdn) -> Result<(), SandboxUnavailable> {
         let of = number.clone();
         self.counter.write(move |bill| bill.reset(of.expose())).await.map_err(unavailable)?;
-        self.inbox.clear(number);
+        match &self.phones {
+            Phones::Own(inbox) => inbox.clear(number),
+            Phones::Shared(file) => file.clear(number).map_err(unread)?,
+        }
         Ok(())
     }
 }
@@ -321,6 +351,10 @@ fn unbooked(error: CounterError) -> CspError {
         CounterError::Busy => CspError::NotApplied(Cause::new("too many bookings wait")),
         CounterError::Failed(cause) => CspError::Unknown(cause),
     }
+}
+
+fn unread(error: BillError) -> SandboxUnavailable {
+    SandboxUnavailable(Cause::new(error))
 }
 
 fn unavailable(error: CounterError) -> SandboxUnavailable {

@@ -144,7 +144,7 @@ impl Writing {
         units: &[&UnitOfWork],
         plan: &Plan,
         inserts: Option<&Inserts<'_>>,
-        begun: Begun,
+        transaction: Begun,
     ) -> Result<Vec<Row>, Failed> {
         let shares = Shares::of(plan);
         let (take_ups, advances) = (TakeUps::of(units, plan), Advances::of(units, plan));
@@ -154,7 +154,7 @@ impl Writing {
         let (note_values, posting_values) = (notes.values(), postings.values());
         let (event_values, decision_values) = (events.values(), decisions.values());
         let begin = async {
-            match begun {
+            match transaction {
                 Begun::Already => Ok(()),
                 Begun::NotYet => self.client().batch_execute(statements::BEGIN).await.map_err(Trouble::from),
             }

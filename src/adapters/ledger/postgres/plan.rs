@@ -138,17 +138,14 @@ impl Plan {
         let record = &unit.transaction;
         let stored = Stored { state: record.state, version, reference: record.reference };
         let amount_minor = record.money.minor;
-        match self.rows.get_mut(&record.key) {
-            Some(row) => {
-                row.stored = stored;
-                if change == Change::TakeUp {
-                    row.amount_minor = amount_minor;
-                }
+        if let Some(row) = self.rows.get_mut(&record.key) {
+            row.stored = stored;
+            if change == Change::TakeUp {
+                row.amount_minor = amount_minor;
             }
-            None => {
-                let row = Locked { sequence: 0, stored, amount_minor, held_minor: 0, done_minor: 0 };
-                self.rows.insert(record.key.clone(), row);
-            }
+        } else {
+            let row = Locked { sequence: 0, stored, amount_minor, held_minor: 0, done_minor: 0 };
+            self.rows.insert(record.key.clone(), row);
         }
     }
 }

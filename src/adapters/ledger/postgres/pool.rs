@@ -108,15 +108,14 @@ impl Pool {
 impl Prepared {
     async fn query(&mut self, text: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Trouble> {
         let client = &self.connection.client;
-        let statement = match self.statements.get(text) {
-            Some(statement) => statement.clone(),
-            None => {
-                let statement = client.prepare(text).await?;
-                if self.statements.len() < STATEMENTS_KEPT {
-                    self.statements.insert(text.to_owned(), statement.clone());
-                }
-                statement
+        let statement = if let Some(statement) = self.statements.get(text) {
+            statement.clone()
+        } else {
+            let statement = client.prepare(text).await?;
+            if self.statements.len() < STATEMENTS_KEPT {
+                self.statements.insert(text.to_owned(), statement.clone());
             }
+            statement
         };
         Ok(client.query(&statement, values).await?)
     }

@@ -243,9 +243,9 @@ pub(super) async fn migrate(client: &Client) -> Result<(SchemaState, SchemaState
 
 /// Makes the row that everybody who migrates waits at. Two that make its table at once may both be told that it exists.
 async fn begin(client: &Client) -> Result<(), Trouble> {
-    let mut tries = 0;
+    let mut tries = 0_u32;
     loop {
-        tries += 1;
+        tries = tries.saturating_add(1);
         match client.batch_execute(STATE_TABLE).await.map_err(Trouble::from) {
             Ok(()) => break,
             Err(Trouble::Server { code, .. })
@@ -264,9 +264,9 @@ async fn begin(client: &Client) -> Result<(), Trouble> {
 
 /// Takes one step, unless it is taken already.
 async fn take(client: &Client, from: i32, step: &Step) -> Result<(), OpenError> {
-    let mut tries = 0;
+    let mut tries = 0_u32;
     loop {
-        tries += 1;
+        tries = tries.saturating_add(1);
         let taken = attempt(client, from, step).await;
         if taken.is_err() {
             // Whatever is open is given back; where that fails too the first error says why.

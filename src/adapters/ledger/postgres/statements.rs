@@ -14,6 +14,7 @@ use super::rows::stored;
 use crate::domain::Time;
 use crate::domain::account::SealedAccountId;
 use crate::domain::address::Address;
+use crate::domain::ids::ExtTransactionId;
 use crate::domain::transaction::{BookAccount, COMPARED_VERSION, Transaction, UnitOfWork};
 
 /// Whatever the server's default is.
@@ -122,6 +123,7 @@ macro_rules! arrays {
                 vec![&self.$first, $(&self.$column,)*]
             }
 
+            #[allow(clippy::too_many_arguments, reason = "one for each column")]
             fn push(&mut self, $first: $first_type, $($column: $column_type,)*) {
                 self.$first.push($first);
                 $(self.$column.push($column);)*
@@ -405,7 +407,7 @@ impl<'a> Inserts<'a> {
         sent.amount.push(compared.amount.to_string());
         sent.currency.push(stored(&compared.currency));
         sent.description.push(stored(&compared.description));
-        sent.reference_id.push(compared.reference_id.as_ref().map(|id| id.as_str()));
+        sent.reference_id.push(compared.reference_id.as_ref().map(ExtTransactionId::as_str));
     }
 
     pub(super) fn values(&self) -> Values<'_> {

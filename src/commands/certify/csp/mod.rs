@@ -5,6 +5,7 @@
 
 mod args;
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -48,11 +49,13 @@ pub(super) async fn run(args: &CspArgs) -> Result<ExitCode, String> {
     let target = reach.url.to_string().trim_end_matches('/').to_owned();
     let count = CASES.iter().filter(|case| wanted(case.id)).count();
     progress.begin(count, &format!("{target} over {}: real charges are made on its test accounts", args.word()));
+    let run_id = format!("certify-{}", random::token(8));
     let (begun, started_at) = (Instant::now(), jiff::Timestamp::now());
-    let reports = csp_suite::run(&subject, &terms, wanted, |report| progress.finished(&result(report, face))).await;
+    let reports =
+        csp_suite::run(&subject, &terms, &run_id, wanted, |report| progress.finished(&result(report, face))).await;
     let run = RunInfo {
         subject: Subject::Csp,
-        run_id: random::token(8),
+        run_id,
         by: args.by.clone(),
         target,
         target_version: None,
@@ -89,7 +92,7 @@ fn reach(args: &CspArgs, protocol: Protocol) -> Result<Reach, String> {
         value.set_sensitive(true);
         Ok::<_, String>(value)
     };
-    let identity_pem = match (&args.client_cert, &args.client_key) {
+    let client_pem = match (&args.client_cert, &args.client_key) {
         (Some(certificate), Some(key)) => Some((read("--client-cert", certificate)?, read("--client-key", key)?)),
         _ => None,
     };
@@ -98,14 +101,14 @@ fn reach(args: &CspArgs, protocol: Protocol) -> Result<Reach, String> {
         url: url(args.url.as_deref().unwrap_or_default(), "--url")?,
         api_key: api_key.map(header).transpose()?,
         ca_pem: args.ca.as_deref().map(|path| read("--ca", path)).transpose()?,
-        identity_pem,
+        client_pem,
     })
 }
 
 fn list() -> String {
     let mut text = format!("{:>2}  {:<12}  {}\n", "#", "GROUP", "CASE");
     for case in CASES {
-        text.push_str(&format!("{:>2}  {:<12}  {}\n", case.id, case.group, case.title));
+        let _ = writeln!(text, "{:>2}  {:<12}  {}", case.id, case.group, case.title);
     }
     text
 }

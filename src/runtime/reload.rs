@@ -1,0 +1,140 @@
+//! Another configuration for a gateway that runs: on SIGHUP the file is read again.
+//!
+//! Invariant: a configuration is taken whole or not at all, and no request is dropped or sees parts of two. What cannot
+//! change while the gateway runs (addresses, stores, keys, the load that it takes) keeps a configuration from being taken
+//! where it differs, by name, so that what runs is always what one file says. Environment and command line are those of
+//! the start. CSPs that are the same keep their adapters, with connections and what is known of them.
+
+use std::sync::Arc;
+
+use metrics::{counter, describe_counter};
+use tokio::signal::unix::Signal;
+use tokio_util::sync::CancellationToken;
+
+use super::config::effective::Effective;
+use super::config::problem::Problems;
+use super::config::{Config, Sources};
+use super::current::Successor;
+use super::lifecycle::{Faces, LifeError};
+use super::wiring::{self, Adapters, WiringError};
+
+/// Counts configurations that were asked for, by what became of them.
+const RELOADS: &str = "onbill_config_reloads_total";
+/// Tables that may change while the gateway runs.
+const CHANGEABLE: [&str; 3] = ["csp", "partner", "pin"];
+
+/// Why a configuration was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum NotTaken {
+    /// It is none that a gateway could run with.
+    #[error("{0}")]
+    Wrong(Problems),
+    /// It says something else of what cannot change.
+    #[error("{} cannot change while the gateway runs: restart it, or put the old value back", .0.join(", "))]
+    Fixed(Vec<String>),
+    /// Something that it names cannot be built.
+    #[error(transparent)]
+    Wiring(#[from] WiringError),
+    /// The faces cannot be built.
+    #[error(transparent)]
+    Faces(#[from] LifeError),
+    /// The reading broke off.
+    #[error("it could not be read")]
+    Read(#[from] tokio::task::JoinError),
+}
+
+/// What it takes to change a gateway that runs.
+pub struct Reloader {
+    /// Where the configuration is read from.
+    pub sources: Sources,
+    /// What is in effect.
+    pub effective: Effective,
+    /// How the CSPs are spoken to.
+    pub adapters: Adapters,
+    /// What the faces of all configurations have in common.
+    pub faces: Faces,
+    /// Puts the new in place of the old.
+    pub successor: Successor,
+}
+
+impl Reloader {
+    /// Reads the configuration again each time it is asked to, until `stop` is called.
+    pub async fn listen(mut self, mut asked: Signal, stop: CancellationToken) {
+        describe_counter!(RELOADS, "Configurations that were read again (SIGHUP), by whether they were taken.");
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                received = asked.recv() => if received.is_none() { return },
+            }
+            match self.reload().await {
+                Ok(()) => {
+                    tracing::info!("the configuration was read again and is in effect");
+                    counter!(RELOADS, "outcome" => "taken").increment(1);
+                }
+                Err(error) => {
+                    let why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                    tracing::error!(%error, why, "the configuration was read again and not taken; the old one stays");
+                    counter!(RELOADS, "outcome" => "refused").increment(1);
+                }
+            }
+        }
+    }
+
+    async fn reload(&mut self) -> Result<(), NotTaken> {
+        let sources = self.sources.clone();
+        let config = tokio::task::spawn_blocking(move || Config::load(&sources)).await?.map_err(NotTaken::Wrong)?;
+        let fixed = fixed_differences(&self.effective, &config.effective);
+        if !fixed.is_empty() {
+            return Err(NotTaken::Fixed(fixed));
+        }
+        let (gateway, adapters) = wiring::rewire(&config, &self.successor.gateway(), &self.adapters)?;
+        let living = self.faces.around(&config, Arc::new(gateway))?;
+        self.successor.succeed(living);
+        (self.adapters, self.effective) = (adapters, config.effective);
+        Ok(())
+    }
+}
+
+/// Keys outside the tables that may change, of which the two say different things.
+fn fixed_differences(old: &Effective, new: &Effective) -> Vec<String> {
+    let is_fixed = |key: &str| !CHANGEABLE.contains(&key.split('.').next().unwrap_or_default());
+    let fixed = |effective: &Effective| {
+        let entries = effective.0.iter().filter(|entry| is_fixed(&entry.key));
+        entries.map(|entry| (entry.key.clone(), entry.value.clone())).collect::<Vec<_>>()
+    };
+    let (old, new) = (fixed(old), fixed(new));
+    let mut differing: Vec<String> =
+        old.iter().filter(|entry| !new.contains(entry)).map(|(key, _)| key.clone()).collect();
+    differing.extend(new.iter().filter(|entry| !old.contains(entry)).map(|(key, _)| key.clone()));
+    differing.sort();
+    differing.dedup();
+    differing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::config::Environment;
+
+    fn with(name: &str, value: &str) -> Effective {
+        let environment = Environment::of([(name, value)]);
+        let sources = Sources { file: None, environment, overrides: crate::runtime::config::Overrides::default() };
+        Config::load(&sources).expect("a configuration").effective
+    }
+
+    #[test]
+    fn what_cannot_change_is_named_and_all_else_may() {
+        let plain = with("ONBILL__LOG__FILTER", "");
+        for (name, value, fixed) in [
+            ("ONBILL__SERVER__LISTEN", "127.0.0.1:1", vec!["server.listen"]),
+            ("ONBILL__SERVER__DATA_DIR", "/d", vec!["server.data_dir"]),
+            ("ONBILL__KEYS__MASTER_KEY_FILE", "/k", vec!["keys.master_key_file"]),
+            ("ONBILL__CHARGE__LEASE_S", "50", vec!["charge.lease_s"]),
+            ("ONBILL__PIN__TTL_S", "60", vec![]),
+            ("ONBILL__CSP__SANDBOX__PREFIXES", "555", vec![]),
+            ("ONBILL__PARTNER__DEMO_OTT__PIN_BEFORE_FIRST_CHARGE_MINUTES", "5", vec![]),
+        ] {
+            assert_eq!(fixed_differences(&plain, &with(name, value)), fixed, "{name}");
+        }
+    }
+}
