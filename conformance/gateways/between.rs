@@ -128,13 +128,11 @@ impl Balancer {
             format!("http://{}{path}", self.authorities[turn]).parse::<Uri>().expect("a path was a path");
         request.headers_mut().remove("host");
         let client = if request.version() == Version::HTTP_2 { &self.http2 } else { &self.http1 };
-        match client.request(request).await {
-            Ok(response) => response.map(http_body_util::BodyExt::boxed_unsync),
-            Err(_) => {
-                let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
-                *response.status_mut() = StatusCode::BAD_GATEWAY;
-                response
-            }
+        if let Ok(response) = client.request(request).await {
+            return response.map(http_body_util::BodyExt::boxed_unsync);
         }
+        let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
+        *response.status_mut() = StatusCode::BAD_GATEWAY;
+        response
     }
 }

@@ -43,11 +43,11 @@ fn secrets_are_made_once_and_are_not_part_of_the_tree() {
     let read = |name: &str| std::fs::read(copy.path().join("secrets").join(name)).expect("it was made");
     let make = || assert!(Command::new("bash").arg(&script).status().expect("bash").success());
     make();
-    let made = ["master.key", "postgres.password", "redis.password"].map(read);
-    assert_eq!(made[0].len(), 32, "a permanent key");
-    assert!(made[1..].iter().all(|password| password.len() >= 24), "{made:?}");
+    let first = ["master.key", "postgres.password", "redis.password"].map(read);
+    assert_eq!(first[0].len(), 32, "a permanent key");
+    assert!(first[1..].iter().all(|password| password.len() >= 24), "{first:?}");
     make();
-    assert_eq!(["master.key", "postgres.password", "redis.password"].map(read), made, "none is written over");
+    assert_eq!(["master.key", "postgres.password", "redis.password"].map(read), first, "none is written over");
     let ignored = include_str!("../../.gitignore");
     assert!(ignored.contains("deploy/compose/secrets/") && include_str!("../../.dockerignore").contains("secrets"));
 }
