@@ -3,7 +3,7 @@
 //! Invariant: the endpoint takes whatever comes, so that only crashes keep an event from it. What a failing endpoint is
 //! sent, and when, is the matter of the gateway's tests of events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::story::{Stories, Story, Verdict};
@@ -18,11 +18,12 @@ pub async fn compare(endpoint: &Endpoint, stories: &Stories) -> Vec<String> {
     let since = Instant::now();
     loop {
         let received = endpoint.received();
-        let missing = all.iter().any(|story| is_final(story) && !is_taken(story, &received));
+        let taken: BTreeSet<String> = received.iter().filter(|event| event.status == 204).map(key).collect();
+        let missing = all.iter().any(|story| is_final(story) && !taken.contains(&story.ask.key()));
         if !missing || since.elapsed() > TOLD_WITHIN {
             return complaints(&all, &received);
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
@@ -33,10 +34,6 @@ fn is_final(story: &Story) -> bool {
 fn key(event: &Received) -> String {
     let (id, kind, _) = event.brief();
     format!("{kind} {id}")
-}
-
-fn is_taken(story: &Story, received: &[Received]) -> bool {
-    received.iter().any(|event| event.status == 204 && key(event) == story.ask.key())
 }
 
 fn complaints(all: &[Story], received: &[Received]) -> Vec<String> {
