@@ -16,6 +16,9 @@
 //!
 //! Invariant: no rule lives here. Deadlines here only stop waiting: CreateTransaction looks after its own work.
 
+mod deadline;
+mod noting;
+
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::future::Future;
@@ -35,49 +38,32 @@ use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt};
 use tracing::Instrument;
 
+pub use self::deadline::{Bounds, NamedDeadline};
+use self::deadline::{named_deadline, time_allowed};
+use self::noting::Noting;
 use super::auth::Keys;
 use super::certification::page::Page;
-use super::grpc::observe::Slot;
 use super::json::JsonFace;
 use super::json::findings::Findings;
 use super::measures::Measures;
 use super::status::ApiError;
 use super::wire;
 use crate::domain::catalogue::{ErrorCode, Violation};
-use crate::domain::certification::{Face, Rpc};
+use crate::domain::certification::Face;
 use crate::domain::ids::CorrelationId;
 use crate::domain::trace::Trace;
-use crate::flows::certification::{Certification, Seen, Told};
+use crate::flows::certification::Certification;
 use crate::flows::{Caller, Gateway};
 
 /// The header that ties one request's traces together.
 const CORRELATION_HEADER: HeaderName = HeaderName::from_static("x-correlation-id");
-/// The deadline of a gRPC caller.
-const GRPC_TIMEOUT_HEADER: &str = "grpc-timeout";
-/// The certification run that a call belongs to.
-const RUN_HEADER: &str = "x-certification-run";
-/// The deadline of a JSON caller, in milliseconds.
-const JSON_TIMEOUT_HEADER: &str = "x-request-timeout-ms";
 /// Paths that need no key: health and reflection, each below its service's name.
 const OPEN_PREFIXES: [&str; 2] = ["/grpc.health.v1.", "/grpc.reflection."];
-/// How much earlier than its caller's deadline a call is answered, so that the answer still arrives.
-const ANSWER_MARGIN: Duration = Duration::from_millis(20);
 /// How long a flow may take to notice by itself that its deadline has passed.
 const DEADLINE_GRACE: Duration = Duration::from_millis(250);
 
 /// A service that runs in process.
 pub type InProcess = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
-
-/// Bounds of the layers, from the configuration.
-#[derive(Debug, Clone, Copy)]
-pub struct Bounds {
-    /// Deadline of a call that names none.
-    pub deadline_default: Duration,
-    /// Least deadline: a shorter one is lengthened.
-    pub deadline_min: Duration,
-    /// Greatest deadline: a longer one is shortened.
-    pub deadline_max: Duration,
-}
 
 /// Correlation, then the face.
 #[derive(Clone)]
@@ -325,93 +311,6 @@ impl Layers {
     }
 }
 
-/// A call that belongs to a certification run, while it is being answered.
-struct Noting {
-    certification: Arc<Certification>,
-    run: String,
-    rpc: Rpc,
-    face: Face,
-    caller: Caller,
-    slot: Slot,
-}
-
-impl Noting {
-    /// `None` where nobody certifies by this call.
-    fn of(certification: &Arc<Certification>, request: &mut Request<Body>, caller: &Caller) -> Option<Self> {
-        let rpc = Rpc::parse(request.uri().path().rsplit('/').next()?)?;
-        let named = request.headers().get(RUN_HEADER).map(|value| value.to_str().unwrap_or_default());
-        let run = certification.run_of(&caller.partner.id, named)?;
-        let face = request.extensions().get::<Face>().copied().unwrap_or(Face::Grpc);
-        let slot = Slot::default();
-        request.extensions_mut().insert(slot.clone());
-        let (certification, caller) = (Arc::clone(certification), caller.clone());
-        Some(Self { certification, run, rpc, face, caller, slot })
-    }
-
-    fn note(self, answered: &Result<Response<Body>, ApiError>) {
-        let of_status = |response: &Response<Body>| {
-            let status = response.extensions().get::<tonic::Status>()?;
-            (status.code() != tonic::Code::Ok).then(|| ApiError::from_status(status))
-        };
-        let error = match answered {
-            Ok(response) => of_status(response),
-            Err(error) => Some(error.clone()),
-        };
-        let told = answered.as_ref().ok().and_then(|response| response.extensions().get::<Told>().cloned());
-        let success = match self.rpc {
-            Rpc::ValidateAccount | Rpc::CreateTransaction | Rpc::GetTransaction => 200,
-            Rpc::SendPin | Rpc::ValidatePin | Rpc::SendNotification => 201,
-        };
-        let violations = error.iter().flat_map(|error| &error.violations).map(Violation::code);
-        let violations = violations.map(|code| code.to_string()).collect();
-        let (status, code) =
-            error.as_ref().map_or((success, ""), |error| (error.http_status().as_u16(), error.code.code()));
-        let told = told.unwrap_or_default();
-        let Caller { partner, correlation, .. } = self.caller;
-        let (run, rpc, face, sent) = (self.run, self.rpc, self.face, self.slot.take());
-        self.certification.saw(Seen { partner, run, rpc, face, correlation, sent, status, code, violations, told });
-    }
-}
-
-/// The deadline that a gRPC caller has named. Calls with one answer have one anyway; a stream has none unless it is
-/// named, and the upper bound is not for it.
-#[derive(Debug, Clone, Copy)]
-pub struct NamedDeadline(pub Instant);
-
-fn named_deadline(headers: &HeaderMap, bounds: &Bounds) -> Option<NamedDeadline> {
-    let text = headers.get(GRPC_TIMEOUT_HEADER).and_then(|value| value.to_str().ok());
-    let asked = text.and_then(grpc_timeout)?.max(bounds.deadline_min).saturating_sub(ANSWER_MARGIN);
-    Instant::now().checked_add(asked).map(NamedDeadline)
-}
-
-/// How long a call may take: what its caller allows, between the bounds, less the time that the answer travels.
-fn time_allowed(headers: &HeaderMap, bounds: &Bounds) -> Duration {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let grpc = text(GRPC_TIMEOUT_HEADER).and_then(grpc_timeout);
-    let json = text(JSON_TIMEOUT_HEADER).and_then(|text| text.parse().ok()).map(Duration::from_millis);
-    let asked = grpc.or(json).unwrap_or(bounds.deadline_default);
-    let allowed = asked.clamp(bounds.deadline_min, bounds.deadline_max);
-    allowed.saturating_sub(ANSWER_MARGIN)
-}
-
-/// Reads `grpc-timeout`: at most eight digits and a unit (gRPC over HTTP/2, Requests).
-fn grpc_timeout(text: &str) -> Option<Duration> {
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
-        return None;
-    }
-    let count: u64 = digits.parse().ok()?;
-    match unit {
-        "H" => Some(Duration::from_secs(count.saturating_mul(3600))),
-        "M" => Some(Duration::from_secs(count.saturating_mul(60))),
-        "S" => Some(Duration::from_secs(count)),
-        "m" => Some(Duration::from_millis(count)),
-        "u" => Some(Duration::from_micros(count)),
-        "n" => Some(Duration::from_nanos(count)),
-        _ => None,
-    }
-}
-
 /// Statuses that the gRPC library makes by itself (a frame too large, an unknown method) become the contract's.
 fn contractual(response: Response<Body>) -> Response<Body> {
     let Some(status) = response.extensions().get::<tonic::Status>() else {
@@ -427,12 +326,6 @@ fn contractual(response: Response<Body>) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const BOUNDS: Bounds = Bounds {
-        deadline_default: Duration::from_secs(10),
-        deadline_min: Duration::from_millis(100),
-        deadline_max: Duration::from_secs(30),
-    };
 
     #[test]
     fn a_trace_is_taken_from_w3c_then_from_b3_and_only_if_it_is_one() {
@@ -452,27 +345,6 @@ mod tests {
                 headers.iter().map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")));
             let found = trace(&sent.collect()).map(Trace::to_w3c);
             assert_eq!(found.as_deref(), expected, "{headers:?}");
-        }
-    }
-
-    #[test]
-    fn deadlines_are_read_on_both_faces_and_kept_between_the_bounds() {
-        for (header, text, allowed_ms) in [
-            ("grpc-timeout", "2S", 1980),
-            ("grpc-timeout", "500m", 480),
-            ("grpc-timeout", "1H", 29_980),
-            ("grpc-timeout", "1n", 80),
-            ("grpc-timeout", "123456789S", 9980),
-            ("grpc-timeout", "S", 9980),
-            ("grpc-timeout", "", 9980),
-            ("x-request-timeout-ms", "1500", 1480),
-            ("x-request-timeout-ms", "soon", 9980),
-            ("x-other", "1", 9980),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(HeaderName::from_static(header), HeaderValue::from_static(text));
-            let allowed = time_allowed(&headers, &BOUNDS);
-            assert_eq!(allowed, Duration::from_millis(allowed_ms), "{header}: {text}");
         }
     }
 }
