@@ -64,7 +64,7 @@ impl Setup {
                 .map(|line| line.expect("text"))
                 .find(|line| line.contains(word))
                 .unwrap_or_else(|| panic!("no {word} in its output; its log: {}", read(&log)));
-            let at = line.find("http://").expect("an address") + "http://".len();
+            let at = line.find("://").expect("an address") + "://".len();
             line[at..].split_whitespace().next().expect("an address").to_owned()
         };
         let (listen, admin) = (address("gRPC and JSON"), address("operations"));
