@@ -7,9 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use sha2::{Digest as _, Sha256};
-
 use super::Time;
+use super::api_key::KeyDigest;
 use super::caller::{Grant, Shown};
 use super::ids::PartnerId;
 use super::scope::Scopes;
@@ -52,7 +51,7 @@ impl CertificateName {
     /// The digest of a certificate, in DER.
     #[must_use]
     pub fn sha256(der: &[u8]) -> Self {
-        Self::Sha256(Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect())
+        Self::Sha256(KeyDigest::of(der).to_string())
     }
 }
 

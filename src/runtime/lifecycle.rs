@@ -181,20 +181,12 @@ async fn live(
     let health = faces.health();
     let (successor, current) = current::begin(faces.around(config, Arc::clone(&gateway), issuers.tokens())?);
     let overseen = Overseen { current: current.clone(), oversight };
-    let tls = Tls::begin(&config.server.tls)?;
-    warn_of_plain_text(config);
-    let door = Door::of(&config.server).await?;
+    let (tls, door) = (tls(config)?, Door::of(&config.server).await?);
     health.serve().await;
     let listener = listen("server.listen", config.server.listen).await?;
     let admin_listener = listen("server.admin_listen", config.server.admin_listen).await?;
-    told(&Listening {
-        listen: listener.local_addr()?,
-        admin_listen: admin_listener.local_addr()?,
-        data_dir: data_dir.path.clone(),
-        is_temporary: data_dir.temporary,
-        is_sandbox: config.sandbox.enabled,
-        is_encrypted: tls.is_some(),
-    });
+    let listens = (listener.local_addr()?, admin_listener.local_addr()?);
+    told(&listening(config, data_dir, listens, tls.is_some()));
     for entry in &config.effective.0 {
         tracing::debug!(key = entry.key, value = entry.value, origin = entry.origin, "setting");
     }
@@ -289,14 +281,32 @@ impl Certifying {
     }
 }
 
-/// Keys and tokens that travel in plain text are everybody's on the way.
-fn warn_of_plain_text(config: &Config) {
-    let listen = config.server.listen;
-    if config.server.tls.cert_file.is_none() && !listen.ip().is_loopback() && !config.sandbox.enabled {
+/// TLS of the main port. Keys and tokens that travel in plain text are everybody's on the way, so that is told.
+fn tls(config: &Config) -> Result<Option<Arc<Tls>>, TlsError> {
+    let (tls, listen) = (Tls::begin(&config.server.tls)?, config.server.listen);
+    if tls.is_none() && !listen.ip().is_loopback() && !config.sandbox.enabled {
         tracing::warn!(
             %listen,
             "the main port speaks plain text to other machines: set server.tls, or put it behind something that ends TLS"
         );
+    }
+    Ok(tls)
+}
+
+/// What is told of a gateway that listens on these addresses.
+fn listening(
+    config: &Config,
+    data_dir: &DataDir,
+    (listen, admin_listen): (SocketAddr, SocketAddr),
+    is_encrypted: bool,
+) -> Listening {
+    Listening {
+        listen,
+        admin_listen,
+        data_dir: data_dir.path.clone(),
+        is_temporary: data_dir.temporary,
+        is_sandbox: config.sandbox.enabled,
+        is_encrypted,
     }
 }
 

@@ -39,7 +39,7 @@ pub enum SourceError {
 
 /// Where keys are fetched from.
 pub(super) enum Fetcher {
-    Url { uri: Uri, client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>> },
+    Url { uri: Uri, client: Box<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>> },
     File(PathBuf),
 }
 
@@ -57,7 +57,7 @@ impl Fetcher {
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
         // A connection for each: they are minutes apart.
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        Ok(Self::Url { uri, client })
+        Ok(Self::Url { uri, client: Box::new(client) })
     }
 
     /// The bytes of the set, or why there are none.

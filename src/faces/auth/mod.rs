@@ -57,7 +57,7 @@ pub struct KnownCallers {
 pub struct Callers(Arc<Known>);
 
 struct Known {
-    known: KnownCallers,
+    callers: KnownCallers,
     partners: HashMap<PartnerId, Arc<Partner>>,
     tokens: Arc<dyn Tokens>,
     clock: Arc<dyn Clock>,
@@ -66,13 +66,13 @@ struct Known {
 impl Callers {
     /// The callers of a directory's partners. `clock` tells the real time: no test's clock brings a key back to life.
     #[must_use]
-    pub fn new(known: KnownCallers, directory: &Directory, tokens: Arc<dyn Tokens>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(callers: KnownCallers, directory: &Directory, tokens: Arc<dyn Tokens>, clock: Arc<dyn Clock>) -> Self {
         metrics::describe_counter!(
             REFUSED,
             "Calls refused for who makes them, by why: no credential, or what is wrong."
         );
         let partners = directory.partners().map(|partner| (partner.id.clone(), Arc::clone(partner))).collect();
-        Self(Arc::new(Known { known, partners, tokens, clock }))
+        Self(Arc::new(Known { callers, partners, tokens, clock }))
     }
 
     /// The partner that makes a call to the RPC of a path.
@@ -92,8 +92,8 @@ impl Callers {
             Credential::Token(token) => self.0.by_token(token).await?,
             Credential::Unclear => Told::Bad,
         };
-        let shown = self.0.known.certificates.shown(peer(extensions), self.0.clock.now());
-        let grant = caller(shown, told, &self.0.known.bound);
+        let shown = self.0.callers.certificates.shown(peer(extensions), self.0.clock.now());
+        let grant = caller(shown, told, &self.0.callers.bound);
         let grant = grant.ok_or_else(|| refused("credential", ErrorCode::AuthorizationFailure))?;
         let partner = self.0.partners.get(&grant.partner);
         let partner = partner.ok_or_else(|| refused("credential", ErrorCode::AuthorizationFailure))?;
@@ -106,8 +106,8 @@ impl Callers {
     /// The partner of a key that was typed in, where it is good for a scope, on a connection with this certificate.
     #[must_use]
     pub fn of_key(&self, key: &[u8], scope: Scope, extensions: &Extensions) -> Option<&Arc<Partner>> {
-        let shown = self.0.known.certificates.shown(peer(extensions), self.0.clock.now());
-        let grant = caller(shown, self.0.by_key(key), &self.0.known.bound)?;
+        let shown = self.0.callers.certificates.shown(peer(extensions), self.0.clock.now());
+        let grant = caller(shown, self.0.by_key(key), &self.0.callers.bound)?;
         grant.scopes.has(scope).then(|| self.0.partners.get(&grant.partner))?
     }
 }
@@ -123,13 +123,13 @@ fn refused(why: &'static str, code: ErrorCode) -> ApiError {
 
 impl Known {
     fn by_key(&self, key: &[u8]) -> Told {
-        self.known.keys.grant(key, self.clock.now()).map_or(Told::Bad, |grant| Told::Good(grant.clone()))
+        self.callers.keys.grant(key, self.clock.now()).map_or(Told::Bad, |grant| Told::Good(grant.clone()))
     }
 
     async fn by_token(&self, token: &[u8]) -> Result<Told, ApiError> {
         let why = match self.tokens.claims(token).await {
             Ok(claims) => {
-                let rule = claims.issuer.as_ref().and_then(|issuer| self.known.tokens.get(issuer));
+                let rule = claims.issuer.as_ref().and_then(|issuer| self.callers.tokens.get(issuer));
                 let judged = rule.ok_or(token::Refused::Issuer);
                 let judged: Result<Grant, _> = judged.and_then(|rule| token::judge(rule, &claims, self.clock.now()));
                 match judged {

@@ -14,7 +14,7 @@ use http::header::{
     CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, LOCATION, ORIGIN, REFERRER_POLICY,
     SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
 use percent_encoding::percent_decode_str;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -81,7 +81,7 @@ impl Page {
             (Method::GET, "style.css") => file("text/css; charset=utf-8", html::STYLE),
             (Method::GET, "live.js") => file("text/javascript; charset=utf-8", include_str!("live.js")),
             (Method::GET, path) => self.show(path, session).await,
-            (Method::POST, path) if same_site(&parts.headers) => match form(body).await {
+            (Method::POST, path) if same_site(&parts.headers, &parts.uri) => match form(body).await {
                 Some(form) => self.act(path, session, &form, &parts.extensions).await,
                 None => told(StatusCode::BAD_REQUEST, "The form could not be read."),
             },
@@ -315,10 +315,12 @@ where
 
 /// Whether a form was sent by a page of this very host. Browsers say where a form comes from; what says nothing is no
 /// browser, and has no session that it was not given.
-fn same_site(headers: &HeaderMap) -> bool {
+fn same_site(headers: &HeaderMap, uri: &Uri) -> bool {
     let text = |name: &http::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let fetched = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
-    let is_own_host = match (text(&ORIGIN), text(&HOST)) {
+    // HTTP/2, which browsers speak over TLS, has the host in the address.
+    let host = text(&HOST).or_else(|| uri.authority().map(http::uri::Authority::as_str));
+    let is_own_host = match (text(&ORIGIN), host) {
         (None, _) => true,
         (Some(origin), Some(host)) => origin.split_once("://").is_some_and(|(_, from)| from == host),
         (Some(_), None) => false,
