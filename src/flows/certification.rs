@@ -21,7 +21,7 @@ use crate::domain::certification::recogniser::Recogniser;
 use crate::domain::certification::{
     Call, Digest, Face, Fact, NAME_LENGTH_MAX, OPEN_RUNS_MAX, Rpc, Run, RunState, cases, condition,
 };
-use crate::domain::directory::Partner;
+use crate::domain::directory::{Directory, Partner};
 use crate::domain::ids::{CorrelationId, PartnerId};
 use crate::ports::certification::{CertificateSigner, CertificationRuns, RunsUnavailable};
 
@@ -100,6 +100,8 @@ pub struct Told {
 pub struct Seen {
     /// Whose it was.
     pub partner: Arc<Partner>,
+    /// Where numbers were routed when it was answered.
+    pub directory: Arc<Directory>,
     /// The run that it belongs to.
     pub run: String,
     /// What was called.
@@ -347,7 +349,7 @@ impl Certification {
             return false;
         }
         let number = Msisdn::new(&seen.sent.address);
-        let Some(route) = self.gateway.directory.route(&seen.partner, &Address::Msisdn(number.clone())) else {
+        let Some(route) = seen.directory.route(&seen.partner, &Address::Msisdn(number.clone())) else {
             return false;
         };
         let messages = self.sandbox.messages(&number, route).await.unwrap_or_default();
@@ -361,7 +363,7 @@ impl Certification {
     /// Leaves of a call what may be kept.
     async fn call(&self, at: Time, seen: Seen) -> (String, Call) {
         let pin_as_sent = self.was_sent(&seen).await;
-        let Seen { partner, run, rpc, face, correlation, sent, status, code, violations, told } = seen;
+        let Seen { partner, directory: _, run, rpc, face, correlation, sent, status, code, violations, told } = seen;
         let digest = |what: &str, parts: &[&str]| -> Digest {
             let mut named = vec!["certification", partner.id.as_str(), what];
             named.extend(parts);
