@@ -105,6 +105,7 @@ impl Started<'_> {
         let [(first, key), (second, other_key)] = DEMO_KEYS;
         let (scheme, target) = (self.scheme(), reachable(self.0.listen));
         let plain = if self.0.is_encrypted { "" } else { " --http2-prior-knowledge" };
+        writeln!(formatter, "  certification  {scheme}://{target}/certification/")?;
         writeln!(formatter, "  keys           {key} (partner {first}), {other_key} (partner {second})")?;
         write!(
             formatter,
