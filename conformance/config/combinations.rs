@@ -127,7 +127,7 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
     ),
     (
         "[partner.empty]\npin_before_first_charge_minutes = 1",
-        "partner.empty.key_sha256: must be set: the SHA-256 digest of the partner's API key; onbill key new makes both\npartner.empty.csps: must be set: the ids of the partner's CSPs, the first of them for addresses of none",
+        "partner.empty.csps: must be set: the ids of the partner's CSPs, the first of them for addresses of none\npartner.empty.key_sha256: must be set: the SHA-256 digest of the partner's API key, which onbill key new makes; or [partner.<id>.key.<name>], certificates, or a client in [issuer.<id>.clients]",
     ),
     (
         "[partner.my-ott.webhook]\nallow_private = true",

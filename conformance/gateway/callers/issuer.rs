@@ -16,6 +16,8 @@ use ring::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
     RsaKeyPair,
 };
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -40,10 +42,11 @@ pub(super) enum Signer {
 impl Signer {
     pub(super) fn rsa() -> Self {
         let made = Command::new("openssl")
-            .args(["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-outform", "DER"])
+            .args(["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"])
             .output()
             .expect("openssl, which conformance/install installs");
-        Self::Rsa(Box::new(RsaKeyPair::from_pkcs8(&made.stdout).expect("a key")))
+        let key = PrivatePkcs8KeyDer::from_pem_slice(&made.stdout).expect("PEM");
+        Self::Rsa(Box::new(RsaKeyPair::from_pkcs8(key.secret_pkcs8_der()).expect("a key")))
     }
 
     pub(super) fn ec() -> Self {

@@ -87,7 +87,7 @@ pub(super) async fn routes(authority: &str) -> Vec<(String, String)> {
     let document = over_json(authority, "GET", "/openapi.json", &[]).await;
     let document: serde_json::Value = serde_json::from_str(&document.body).expect("JSON");
     let paths = document["paths"].as_object().expect("paths");
-    let filled = |path: &String| path.replace('{', "").replace('}', "");
+    let filled = |path: &String| path.replace(['{', '}'], "");
     let all = paths.iter().flat_map(|(path, methods)| {
         let methods = methods.as_object().expect("methods");
         methods.keys().map(move |method| (method.to_uppercase(), filled(path)))

@@ -28,6 +28,7 @@ fn started(config: &str) -> Running {
 }
 
 /// An access token as Keycloak writes one, with these claims over it; null takes one away.
+#[allow(clippy::needless_pass_by_value, reason = "callers write the claims in place")]
 fn claims(change: Value) -> Value {
     let mut claims: Value =
         serde_json::from_str(include_str!("../../fixtures/keycloak-access-token.json")).expect("JSON");

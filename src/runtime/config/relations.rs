@@ -64,10 +64,10 @@ fn tls(tables: &Tables, report: &mut Report) {
     let tls = &tables.server.tls;
     match (&tls.cert_file, &tls.key_file) {
         (Some(_), None) => {
-            report.at(&["server", "tls", "key_file"], "must be set: a certificate needs its private key")
+            report.at(&["server", "tls", "key_file"], "must be set: a certificate needs its private key");
         }
         (None, Some(_)) => {
-            report.at(&["server", "tls", "cert_file"], "must be set: a private key needs its certificate")
+            report.at(&["server", "tls", "cert_file"], "must be set: a private key needs its certificate");
         }
         (None, None) if tls.client_ca_file.is_some() => {
             report.at(
