@@ -176,6 +176,7 @@ fn directory(plan: &Plan, mutation: Mutation) -> Directory {
         },
         amount_max: None,
         time_zone: jiff::tz::TimeZone::UTC,
+        limits: Vec::new(),
         verdicts: BTreeMap::from([("insufficient-funds".to_owned(), "Insufficient funds".to_owned())]),
         pin_quota: SendQuota { per_partner_max: 3, per_address_max: 10, window_s: 600 },
         test_numbers: None,

@@ -83,6 +83,7 @@ impl Archive {
                 let change = Change { at_ms: self.world.now_ms(), label, state, version: *version, by: by.to_owned() };
                 self.history.lock().unwrap_or_else(PoisonError::into_inner).push(change);
             }
+            Ok(Commit::Over { counter }) => self.world.note(&label, format!("{by} is over the counter {counter}")),
             Ok(Commit::Conflict) => self.world.note(&label, format!("{by} meets a conflict over {state:?}")),
             Err(error) => self.world.note(&label, format!("the ledger refuses {by} {state:?}: {}", error.0.to_note())),
         }

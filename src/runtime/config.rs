@@ -10,6 +10,7 @@ pub mod problem;
 pub mod schema;
 pub mod tables;
 pub mod directory;
+pub mod limits;
 pub mod redis;
 pub mod postgres;
 mod layers;

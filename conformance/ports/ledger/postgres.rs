@@ -61,6 +61,7 @@ fn books(database: &Database) -> Books {
             "SELECT ext_id, event_id FROM outbox JOIN transactions ON transactions.seq = transaction_seq \
              ORDER BY outbox.seq",
         ),
+        counters: Vec::new(),
     }
 }
 
@@ -388,7 +389,7 @@ async fn what_was_answered_outlives_a_server_that_is_killed_again_and_again() {
                     let id = format!("c{worker}-{number}");
                     match ledger.commit(samples::charge(&id, "10")).await {
                         Ok(Commit::Done { .. }) => kept.push(id),
-                        Ok(Commit::Conflict) => panic!("{id} is new"),
+                        Ok(Commit::Conflict | Commit::Over { .. }) => panic!("{id} is new"),
                         Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
                     }
                 }

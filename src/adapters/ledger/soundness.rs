@@ -4,13 +4,15 @@
 //! no address, account or free text of a partner. What concerns the store as a whole is in each store's `verify`.
 
 use crate::domain::ids::Reference;
+use crate::domain::limits;
 use crate::domain::transaction::{COMPARED_VERSION, Kind, MESSAGE_LENGTH_MAX, State, Transaction};
 
+use super::judge::is_over_limit;
 use super::words::state_word;
 
 /// Most characters of a private note or of the reason why a record is stuck.
 const NOTE_LENGTH_MAX: usize = 256;
-/// Changes that a record has seen at least when it is final: its intent and its outcome.
+/// Changes that a record has seen at least when it is final: its intent and its outcome. A charge over a limit has none.
 const FINAL_VERSION_MIN: u32 = 2;
 
 /// A line of the double entry.
@@ -88,7 +90,7 @@ fn state(facts: &Facts, wrong: &mut Vec<Wrong>) {
     let word = state_word(record.state);
     let mut say = |text: String| wrong.push(("state", text));
     let is_open = matches!(record.state, State::Pending | State::Unknown);
-    if record.state.is_final() && record.version < FINAL_VERSION_MIN {
+    if record.state.is_final() && record.version < FINAL_VERSION_MIN && !is_over_limit(record) {
         say(format!("is {word} in version {}: it never had an intent", record.version));
     }
     if record.version == 0 {
@@ -246,6 +248,18 @@ fn refund(facts: &Facts, wrong: &mut Vec<Wrong>) {
     }
     if charged.product != record.compared.partner_product.as_str() {
         say("is of another product than its charge");
+    }
+}
+
+/// The rule that counters of spend limits say what records add up to.
+pub(super) const COUNTER: &str = "limits";
+
+/// A counter that says something else, without the account that it may be of.
+pub(super) fn counter_differs(name: &str, says: Option<i64>, sum: i64) -> String {
+    let shown = limits::shown(name);
+    match says {
+        Some(says) => format!("the counter {shown} says {says} minor units, and records add up to {sum}"),
+        None => format!("the counter {shown} is missing, and records add up to {sum} minor units"),
     }
 }
 

@@ -167,6 +167,7 @@ pub(super) fn transaction(fields: &mut Fields<'_>) -> Result<Transaction, Troubl
     let (reference, state, version) = (fields.reference()?, fields.state()?, fields.number()?);
     let (address, forgotten) = words::split(fields.address()?);
     Ok(Transaction {
+        counted: Vec::new(),
         key,
         reference,
         state,
