@@ -104,7 +104,7 @@ struct Books {
     postings: Vec<(String, i64)>,
     /// The id of a transaction and the id of its event.
     events: Vec<(String, String)>,
-    /// Every counter of a spend limit, and the minor units on it.
+    /// Every counter of a spend limit that is not at 0, and the minor units on it.
     counters: Vec<(String, i64)>,
 }
 
@@ -155,7 +155,12 @@ fn memory() -> Subject {
             .iter()
             .map(|event| (event.key.ext_transaction_id.as_str().to_owned(), event.id.as_str().to_owned()))
             .collect(),
-        counters: reader.counters().iter().map(|(counter, minor)| (counter.as_str().to_owned(), *minor)).collect(),
+        counters: reader
+            .counters()
+            .iter()
+            .filter(|(_, minor)| **minor != 0)
+            .map(|(counter, minor)| (counter.as_str().to_owned(), *minor))
+            .collect(),
     };
     Subject { outbox: Arc::<MemoryLedger>::clone(&ledger), ledger, books: Box::new(books) }
 }

@@ -52,7 +52,7 @@ fn books(directory: &Path) -> Books {
             "SELECT ext_id, event_id FROM outbox JOIN transactions ON transactions.seq = transaction_seq \
              ORDER BY outbox.seq",
         ),
-        counters: pairs(&connection, "SELECT name, used_minor FROM counters ORDER BY name"),
+        counters: pairs(&connection, "SELECT name, used_minor FROM counters WHERE used_minor <> 0 ORDER BY name"),
     }
 }
 

@@ -47,6 +47,8 @@ pub(super) struct Charged {
     pub csp: String,
     pub account_ref: String,
     pub product: String,
+    /// As it is written; `None` where it is counted on nothing.
+    pub counted: Option<String>,
 }
 
 /// A record and all that belongs to it.
@@ -245,6 +247,9 @@ fn refund(facts: &Facts, wrong: &mut Vec<Wrong>) {
     }
     if charged.csp != record.account.csp.as_str() || charged.account_ref != record.account.reference.as_str() {
         say("is booked to another account than its charge");
+    }
+    if charged.counted != limits::to_text(&record.counted) {
+        say("gives back to other counters of limits than its charge is counted on");
     }
     if charged.product != record.compared.partner_product.as_str() {
         say("is of another product than its charge");

@@ -286,7 +286,7 @@ fn charged(fields: &mut Fields<'_>) -> Result<Option<Charged>, Trouble> {
     let [Some(state), Some(currency), Some(csp), Some(account_ref), Some(product)] = columns else {
         return Ok(None);
     };
-    Ok(Some(Charged { state, currency, csp, account_ref, product }))
+    Ok(Some(Charged { state, currency, csp, account_ref, product, counted: None }))
 }
 
 fn count(length: usize) -> u64 {

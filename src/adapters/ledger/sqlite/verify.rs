@@ -38,7 +38,7 @@ FROM main.transactions WHERE kind = 'refund'
 ON CONFLICT (partner, charge_id) DO UPDATE SET held = held + excluded.held, done = done + excluded.done;
 ";
 
-/// What records add up to on each counter; more than an integer holds is cut off there, which no counter stands at.
+/// What records add up to on each counter. A sum that overflows becomes a real number, which cannot be read as a sum.
 const COUNTED: &str = "
 CREATE TEMP TABLE counted (name TEXT NOT NULL PRIMARY KEY, sum_minor INTEGER NOT NULL) WITHOUT ROWID;
 ";
@@ -259,7 +259,7 @@ impl Verification<'_> {
         let (mut shares, mut charged) = (Shares::default(), None);
         match record.key.kind {
             Kind::Charge => shares = shares_of(connection, &record)?,
-            Kind::Refund => charged = charge_of(connection, &record)?,
+            Kind::Refund => charged = charge_of(connection, &record, self.done.schema)?,
         }
         Ok(Facts {
             compared_version,
@@ -353,16 +353,18 @@ fn shares_of(connection: &Connection, charge: &Transaction) -> rusqlite::Result<
     Ok(found.unwrap_or_default())
 }
 
-fn charge_of(connection: &Connection, refund: &Transaction) -> rusqlite::Result<Option<Charged>> {
+fn charge_of(connection: &Connection, refund: &Transaction, schema: i32) -> rusqlite::Result<Option<Charged>> {
     let Some(key) = refund.charge_key() else { return Ok(None) };
+    let counted = if schema >= rows::COUNTERS_SINCE { "counted" } else { "NULL" };
     connection
-        .prepare_cached(
-            "SELECT state, currency, csp, account_ref, sent_product FROM transactions \
+        .prepare_cached(&format!(
+            "SELECT state, currency, csp, account_ref, sent_product, {counted} FROM transactions \
              WHERE partner = ?1 AND kind = 'charge' AND ext_id = ?2",
-        )?
+        ))?
         .query_row(params![key.partner.as_str(), key.ext_transaction_id.as_str()], |row| {
             let (state, currency, csp) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            Ok(Charged { state, currency, csp, account_ref: row.get(3)?, product: row.get(4)? })
+            let (account_ref, product, counted) = (row.get(3)?, row.get(4)?, row.get(5)?);
+            Ok(Charged { state, currency, csp, account_ref, product, counted })
         })
         .optional()
 }
