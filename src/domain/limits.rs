@@ -248,6 +248,18 @@ pub struct CounterChange {
 }
 
 impl CounterChange {
+    /// What a counter comes to by this.
+    #[must_use]
+    pub const fn after(&self, used_minor: i64) -> i64 {
+        used_minor.saturating_add(self.by_minor)
+    }
+
+    /// What a counter has come from by this.
+    #[must_use]
+    pub const fn before(&self, used_minor: i64) -> i64 {
+        used_minor.saturating_sub(self.by_minor)
+    }
+
     /// Whether a counter that stands at so many minor units stays at its ceiling or below.
     #[must_use]
     pub fn has_room(&self, used_minor: i64) -> bool {

@@ -14,7 +14,7 @@ use super::Subject;
 use super::samples::{self, Sample, sample};
 
 /// So many minor units a day and a month for each account.
-fn limit(day_max_minor: i64, month_max_minor: i64) -> Vec<SpendLimit> {
+pub fn limit(day_max_minor: i64, month_max_minor: i64) -> Vec<SpendLimit> {
     let each = Each { account: true, ..Each::default() };
     vec![SpendLimit {
         id: LimitId::new("purchase"),
@@ -28,14 +28,14 @@ fn limit(day_max_minor: i64, month_max_minor: i64) -> Vec<SpendLimit> {
 }
 
 /// A charge under limits.
-fn limited(sample: &Sample<'_>, limits: Vec<SpendLimit>) -> UnitOfWork {
+pub fn limited(sample: &Sample<'_>, limits: Vec<SpendLimit>) -> UnitOfWork {
     let mut unit = sample.charge();
     limits::apply(&mut unit, &CspProfile { limits, ..samples::profile() }).expect("it may be as much by itself");
     unit
 }
 
 /// The usual charge under 10.00 a day and 15.00 a month.
-fn charge(id: &str, amount: &str) -> UnitOfWork {
+pub fn charge(id: &str, amount: &str) -> UnitOfWork {
     limited(&sample(id, amount), limit(1000, 1500))
 }
 

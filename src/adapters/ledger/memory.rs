@@ -111,8 +111,8 @@ impl Books {
             return Ok(Commit::Conflict);
         }
         for change in unit.counters {
-            let used_minor = self.counters.entry(change.counter).or_default();
-            *used_minor = used_minor.saturating_add(change.by_minor);
+            let used_minor = self.counters.entry(change.counter.clone()).or_default();
+            *used_minor = change.after(*used_minor);
         }
         let key = unit.transaction.key.clone();
         self.write(in_microseconds(unit.transaction), change, version);

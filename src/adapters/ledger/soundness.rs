@@ -3,6 +3,8 @@
 //! Invariant: each rule is checked for itself, so that one damage does not hide another; what is said of a record names
 //! no address, account or free text of a partner. What concerns the store as a whole is in each store's `verify`.
 
+use std::fmt::Display;
+
 use crate::domain::ids::Reference;
 use crate::domain::limits;
 use crate::domain::transaction::{COMPARED_VERSION, Kind, MESSAGE_LENGTH_MAX, State, Transaction};
@@ -260,7 +262,7 @@ fn refund(facts: &Facts, wrong: &mut Vec<Wrong>) {
 pub(super) const COUNTER: &str = "limits";
 
 /// A counter that says something else, without the account that it may be of.
-pub(super) fn counter_differs(name: &str, says: Option<i64>, sum: i64) -> String {
+pub(super) fn counter_differs(name: &str, says: Option<i64>, sum: impl Display) -> String {
     let shown = limits::shown(name);
     match says {
         Some(says) => format!("the counter {shown} says {says} minor units, and records add up to {sum}"),
