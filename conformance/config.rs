@@ -16,6 +16,7 @@ use onbill::domain::api_key::KeyDigest;
 use onbill::domain::catalogue::outcome;
 use onbill::domain::directory::SendQuota;
 use onbill::domain::ids::{ChargeCode, CspId, PartnerId, ProductId};
+use onbill::domain::limits::SpendLimit;
 use onbill::runtime::config::directory::{ApiKey, Speaks};
 use onbill::runtime::config::schema;
 use onbill::runtime::config::tables::LogFormat;
@@ -205,6 +206,27 @@ fn a_partner_of_a_file_has_its_csps_in_order_and_both_its_keys() {
     assert_eq!(owner(&config, "second"), Some(me.clone()));
     let partner = config.directory.partner(&me).expect("it is there");
     assert_eq!(partner.csps.iter().map(CspId::as_str).collect::<Vec<_>>(), ["my-csp", "sandbox"]);
+}
+
+#[test]
+fn limits_are_read_in_the_csps_currency_and_a_preset_is_what_the_law_says() {
+    let text = "[csp.my-csp]\ncurrency = 'EUR'\ntime_zone = 'Europe/Lisbon'\n[csp.my-csp.limit.law]\npreset = 'psd2'\n\
+                [csp.my-csp.limit.day]\neach = ['partner', 'product']\nproducts = ['gold']\nday_max = '9.9'\n\
+                [csp.my-csp.limit.lower]\npreset = 'psd2'\ntransaction_max = '20'\nday_max = '40'";
+    let written = file(&merged(MINIMAL, text));
+    let config = load(Some(&written.path), []).expect("it fits");
+    let csp = config.directory.csp(&CspId::new("my-csp")).expect("it is there");
+    assert_eq!(csp.time_zone.iana_name(), Some("Europe/Lisbon"));
+    let amounts = |limit: &SpendLimit| (limit.transaction_max_minor, limit.day_max_minor, limit.month_max_minor);
+    let read: Vec<_> =
+        csp.limits.iter().map(|limit| (limit.id.as_str(), limit.each.to_string(), amounts(limit))).collect();
+    let expected = [
+        ("day", "partner+product", (None, Some(990), None)),
+        ("law", "address", (Some(5000), None, Some(30_000))),
+        ("lower", "address", (Some(2000), Some(4000), Some(30_000))),
+    ];
+    assert_eq!(read, expected.map(|(id, each, amounts)| (id, each.to_owned(), amounts)));
+    assert_eq!(csp.limits[0].products, Some([ProductId::new("gold")].into()));
 }
 
 #[test]

@@ -74,7 +74,7 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
     ),
     (
         "[csp.my-csp]\ntime_zone = 'Mexico'",
-        "csp.my-csp.time_zone: is \"Mexico\", must be a time zone that this machine knows, like America/Mexico_City",
+        "csp.my-csp.time_zone: is \"Mexico\", must be a time zone of the IANA, like America/Mexico_City",
     ),
     (
         "[csp.my-csp.test_numbers]\npattern = '^5$'",
@@ -201,6 +201,50 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
     (
         "[ephemeral]\nstore = 'redis'\n[redis]\naddresses = ['a:1']\nresponse_timeout_ms = 10000",
         "redis.response_timeout_ms: is 10000, must be less than server.deadline_default_ms, 10000",
+    ),
+    (
+        "[csp.my-csp.limit.day]",
+        "csp.my-csp.limit.day.transaction_max: must be set, or day_max or month_max: there is nothing to hold charges against",
+    ),
+    (
+        "[csp.my-csp.limit.day]\nday_max = '10.5'",
+        "csp.my-csp.limit.day.day_max: is \"10.5\", must be an amount above 0 with at most the decimals of JPY, like 300",
+    ),
+    (
+        "[csp.my-csp.limit.day]\nday_max = '300'\nmonth_max = '200'",
+        "csp.my-csp.limit.day.day_max: must be at most month_max: it could never be reached",
+    ),
+    (
+        "[csp.my-csp.limit.day]\ntransaction_max = '300'\nmonth_max = '200'",
+        "csp.my-csp.limit.day.transaction_max: must be at most month_max: it could never be reached",
+    ),
+    (
+        "[csp.my-csp.limit.day]\npreset = 'psd2'",
+        "csp.my-csp.limit.day.preset: is \"psd2\", which is for EUR, and the CSP bills in JPY",
+    ),
+    (
+        "[csp.my-csp]\ncurrency = 'EUR'\n[csp.my-csp.limit.day]\npreset = 'psd2'\nmonth_max = '300.01'",
+        "csp.my-csp.limit.day.month_max: is \"300.01\", must be at most the preset's 300.0",
+    ),
+    (
+        "[csp.my-csp]\ncurrency = 'EUR'\n[csp.my-csp.limit.day]\npreset = 'psd2'\neach = ['address', 'partner']",
+        "csp.my-csp.limit.day.each: must be [\"address\"] where preset is \"psd2\": it is for each subscriber as a whole",
+    ),
+    (
+        "[csp.my-csp.limit.day]\nday_max = '9'\neach = ['household']",
+        "csp.my-csp.limit.day.each: must be some of \"address\", \"partner\", \"product\"",
+    ),
+    (
+        "[csp.my-csp.limit.day]\nday_max = '9'\npartners = ['my-ott', 'demo-ott']",
+        "csp.my-csp.limit.day.partners: names \"demo-ott\", which is no partner of the CSP my-csp",
+    ),
+    (
+        "[csp.my-csp.limit.day]\nday_max = '9'\nproducts = ['gold', 'silver']",
+        "csp.my-csp.limit.day.products: names \"silver\", which no partner sells through the CSP my-csp",
+    ),
+    (
+        "[csp.my-csp.limit]\na.day_max = '1'\nb.day_max = '1'\nc.day_max = '1'\nd.day_max = '1'\ne.day_max = '1'\nf.day_max = '1'\ng.day_max = '1'\nh.day_max = '1'\ni.day_max = '1'",
+        "csp.my-csp.limit: are 9, must be at most 8",
     ),
     ("[csp.my-csp.verdicts]\ncode = ''", "csp.my-csp.verdicts.code: is \"\", must be a text of 1 to 128 characters"),
     (

@@ -9,6 +9,7 @@ use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Value};
 
 use onbill::runtime::config::callers::IssuerTable;
+use onbill::runtime::config::limits::LimitTable;
 use onbill::runtime::config::schema::{self, ANY_ID, Place};
 use onbill::runtime::config::tables::{CspTable, Tables};
 
@@ -80,8 +81,9 @@ fn the_table_of_keys_and_the_typed_tables_have_the_same_keys() {
 
 #[test]
 fn the_sample_shows_the_real_defaults() {
+    let limit = BTreeMap::from([("purchases".to_owned(), LimitTable::default())]);
     let tables = Tables {
-        csp: BTreeMap::from([("example".to_owned(), CspTable::default())]),
+        csp: BTreeMap::from([("example".to_owned(), CspTable { limit, ..CspTable::default() })]),
         issuer: BTreeMap::from([("example".to_owned(), IssuerTable::default())]),
         ..Tables::default()
     };

@@ -10,6 +10,7 @@ mod certification;
 mod transactions;
 mod replays;
 mod refunds;
+mod limits;
 mod outcomes;
 mod pins;
 mod redis;

@@ -11,6 +11,7 @@ pub mod schema;
 pub mod tables;
 pub mod directory;
 pub mod callers;
+pub mod limits;
 pub mod redis;
 pub mod postgres;
 mod layers;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use http::Uri;
 use jiff::tz::TimeZone;
 
+use super::limits;
 use super::shape::Report;
 use super::tables::{
     Adapter, CspTable, GuardTable, PartnerTable, RecoveryWord, RefundsWord, Secret, Tables, TestNumbersTable,
@@ -183,6 +184,7 @@ fn csp(id: &str, table: &CspTable, tables: &Tables, report: &mut Report) -> Opti
         (None, _) | (Some(_), None) => Some(None),
     };
     let time_zone = time_zone(id, &table.time_zone, report);
+    let limits = limits::build(id, table, currency, tables, report);
     let test_numbers = match &table.test_numbers {
         Some(test) => test_numbers(id, test, tables, report).map(Some),
         None => Some(None),
@@ -217,6 +219,7 @@ fn csp(id: &str, table: &CspTable, tables: &Tables, report: &mut Report) -> Opti
         },
         amount_max: amount_max?,
         time_zone: time_zone?,
+        limits: limits?,
         verdicts: table.verdicts.clone(),
         pin_quota: SendQuota {
             per_partner_max: tables.pin.sends_per_partner_max,
@@ -258,7 +261,7 @@ fn amount_max(id: &str, text: &str, currency: Currency, report: &mut Report) -> 
 fn time_zone(id: &str, name: &str, report: &mut Report) -> Option<TimeZone> {
     let time_zone = TimeZone::get(name).ok();
     if time_zone.is_none() {
-        let text = format!("is {name:?}, must be a time zone that this machine knows, like America/Mexico_City");
+        let text = format!("is {name:?}, must be a time zone of the IANA, like America/Mexico_City");
         report.at(&["csp", id, "time_zone"], text);
     }
     time_zone

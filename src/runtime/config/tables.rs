@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::callers::{IssuerTable, KeyTable};
+use super::limits::LimitTable;
 use super::postgres::{Ledger, Postgres};
 use super::redis::{Ephemeral, Redis};
 
@@ -386,6 +387,8 @@ pub struct CspTable {
     pub amount_max: Option<String>,
     /// Where its days begin.
     pub time_zone: String,
+    /// What may be spent through it.
+    pub limit: BTreeMap<String, LimitTable>,
     /// What keeps it from taking others along when it fails.
     pub guard: GuardTable,
     /// Its refusal codes → public texts.
@@ -419,6 +422,7 @@ impl Default for CspTable {
             prepaid: true,
             amount_max: None,
             time_zone: "UTC".to_owned(),
+            limit: BTreeMap::new(),
             guard: GuardTable::default(),
             verdicts: BTreeMap::new(),
             test_numbers: None,
