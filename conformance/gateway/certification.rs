@@ -6,6 +6,7 @@ use futures_util::StreamExt as _;
 use http::Method;
 use onbill::faces::pb::v1 as pb;
 use onbill::faces::pb::v1::certification_service_client::CertificationServiceClient;
+use onbill::faces::pb::v1::transaction_service_client::TransactionServiceClient;
 use serde_json::json;
 
 use super::client::{Answer, Partner};
@@ -13,7 +14,7 @@ use super::grpc::{channel, keyed};
 use super::process::{Running, Setup, number};
 
 /// Each flaw, and the cases that it must break, exactly.
-const FLAWS: [(&str, &[u8]); 14] = [
+const FLAWS: [(&str, &[u8]); 15] = [
     ("ignores-ceased", &[2]),
     ("ignores-suspension", &[3, 4]),
     ("ignores-eligibility", &[5]),
@@ -26,6 +27,7 @@ const FLAWS: [(&str, &[u8]); 14] = [
     ("charges-number-instead", &[16]),
     ("guesses-currency", &[17]),
     ("swaps-product", &[18]),
+    ("posts-refused-anew", &[16, 17, 18]),
     ("refunds-twice", &[20]),
     ("charges-after-failed-refund", &[21, 22, 23]),
 ];
@@ -68,6 +70,11 @@ fn the_model_ott_shows_all_28_over_either_face_and_its_certificate_verifies() {
         }
     }
     assert_eq!(onbill(&["certify", "verify", "/nowhere"]).status.code(), Some(2));
+    for key in ["no key", "", "QQ=="] {
+        let refused = onbill(&["certify", "verify", "/nowhere", "--key", key]);
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!((refused.status.code(), told.contains("--key")), (Some(2), true), "{told}");
+    }
 }
 
 #[test]
@@ -95,15 +102,187 @@ async fn validate(partner: &Partner, run: &str, number: &str) -> Answer {
     partner.send(Method::POST, "/account/validate", &headers, body).await
 }
 
-/// The calls of a run, once there are this many.
-async fn calls(partner: &Partner, run: &str, calls: u64) -> serde_json::Value {
+/// A run, once it is so.
+async fn run_where(partner: &Partner, run: &str, is_so: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
     for _ in 0..2_000 {
         let seen = partner.get(&format!("/certification/runs/{run}")).await.json();
-        if seen["calls"].as_u64() >= Some(calls) {
+        if is_so(&seen) {
             return seen;
         }
     }
-    panic!("{calls} calls are not seen");
+    panic!("the run does not become so");
+}
+
+/// A run, once it has this many calls.
+async fn calls(partner: &Partner, run: &str, calls: u64) -> serde_json::Value {
+    run_where(partner, run, |seen| seen["calls"].as_u64() >= Some(calls)).await
+}
+
+/// A call that belongs to a run.
+async fn post(partner: &Partner, run: &str, path: &str, body: serde_json::Value) -> Answer {
+    let headers = [("content-type", "application/json"), ("x-certification-run", run)];
+    partner.send(Method::POST, path, &headers, body.to_string()).await
+}
+
+/// Charges as part of a run; `more` says whose account, and what else is to be different.
+async fn charge(partner: &Partner, run: &str, id: &str, more: serde_json::Value) -> Answer {
+    let mut body = json!({"extTransactionId": id, "partnerProduct": "ott-basic", "amount": "9.99", "currency": "MXN"});
+    for (key, value) in more.as_object().expect("fields") {
+        body[key] = value.clone();
+    }
+    post(partner, run, "/transaction", body).await
+}
+
+fn msisdn(number: &str) -> serde_json::Value {
+    json!({"type": "MSISDN", "address": number})
+}
+
+/// What a finished run says of a case.
+fn verdict_of(run: &serde_json::Value, case: u8) -> &str {
+    let cases = run["cases"].as_array().expect("cases");
+    cases.iter().find(|known| known["case"] == case).and_then(|known| known["verdict"].as_str()).expect("a verdict")
+}
+
+async fn finish(partner: &Partner, run: &str) -> serde_json::Value {
+    partner.post(&format!("/certification/runs/{run}/finish"), &json!({})).await.json()
+}
+
+/// Another PIN than this one.
+fn another(pin: &str) -> &'static str {
+    if pin == "123456" { "654321" } else { "123456" }
+}
+
+#[tokio::test]
+async fn an_expired_pin_stays_the_one_that_was_sent_whatever_comes_right_after_it() {
+    let gateway = Running::sandbox();
+    let demo = Partner::demo(&gateway);
+    for then in ["/pin", "/sandbox/reset"] {
+        let run = start(&demo, json!({"name": then, "cases": "11,12"})).await;
+        let number = number("01");
+        post(&demo, &run, "/pin", msisdn(&number)).await;
+        let pin = demo.pin(&number).await;
+        demo.post("/sandbox/clock/advance", &json!({"seconds": 301})).await;
+        let late = post(&demo, &run, "/pin/validation", json!({"type": "MSISDN", "address": number, "pin": pin})).await;
+        assert_eq!(late.status, 400, "{late:?}");
+        let next =
+            post(&demo, &run, then, if then == "/pin" { msisdn(&number) } else { json!({"address": number}) }).await;
+        assert!(next.status < 300, "{next:?}");
+        let finished = finish(&demo, &run).await;
+        assert_eq!((verdict_of(&finished, 11), verdict_of(&finished, 12)), ("not seen", "passed"), "{then}");
+    }
+}
+
+#[tokio::test]
+async fn an_account_is_one_however_it_is_named() {
+    let gateway = Running::sandbox();
+    let demo = Partner::demo(&gateway);
+    for (name, pin_is_right, verdict) in [("wrong", false, "failed"), ("right", true, "passed")] {
+        for by_email in [false, true] {
+            let run = start(&demo, json!({"name": name, "cases": "10,11"})).await;
+            let number = number("20");
+            // Told outside the run, as an OTT knows ids from before.
+            let told = demo.post("/account/validate", &msisdn(&number)).await;
+            let whose = if by_email {
+                json!({"type": "EMAIL", "address": format!("{number}@sandbox.example")})
+            } else {
+                json!({"accountId": told.header("x-account-id")})
+            };
+            post(&demo, &run, "/pin", msisdn(&number)).await;
+            let pin = demo.pin(&number).await;
+            let typed = if pin_is_right { pin.as_str() } else { another(&pin) };
+            post(&demo, &run, "/pin/validation", json!({"type": "MSISDN", "address": number, "pin": typed})).await;
+            let charged = charge(&demo, &run, &format!("named-{name}-{by_email}"), whose).await;
+            assert_eq!(charged.status, 200, "{charged:?}");
+            let finished = finish(&demo, &run).await;
+            let case = if pin_is_right { 10 } else { 11 };
+            assert_eq!(verdict_of(&finished, case), verdict, "by e-mail: {by_email}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_doubt_is_over_once_a_list_or_a_watch_has_told_the_outcome_and_is_of_the_account() {
+    let gateway = Running::sandbox();
+    let demo = Partner::demo(&gateway);
+    let mut client = TransactionServiceClient::new(channel(&gateway).await);
+    for (learns, verdict) in [("list", "not seen"), ("watch", "not seen"), ("nothing", "failed"), ("account", "failed")]
+    {
+        let run = start(&demo, json!({"name": learns, "cases": "15"})).await;
+        let number = number("12");
+        let told = demo.post("/account/validate", &msisdn(&number)).await;
+        let id = format!("doubt-{learns}");
+        let pending = charge(&demo, &run, &id, msisdn(&number)).await.json();
+        assert_eq!(pending["status"], "Pending");
+        match learns {
+            "list" => {
+                for _ in 0..2_000 {
+                    let headers = [("x-certification-run", run.as_str())];
+                    let listed = demo.send(Method::GET, "/transactions", &headers, "").await.json();
+                    let rows = listed["transactions"].as_array().expect("rows");
+                    if rows.iter().any(|row| row["extTransactionId"] == id && row["status"] != "Pending") {
+                        break;
+                    }
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                }
+            }
+            "watch" => {
+                let asked = pb::WatchTransactionRequest { ext_transaction_id: id.clone(), ..Default::default() };
+                let mut asked = keyed(asked);
+                asked.metadata_mut().insert("x-certification-run", run.parse().expect("an id"));
+                let told = client.watch_transaction(asked).await.expect("a stream").into_inner();
+                let last = told.map(|told| told.expect("no error").status).collect::<Vec<_>>().await;
+                assert_ne!(last.last().map(String::as_str), Some("Pending"));
+            }
+            _ => {}
+        }
+        let whose =
+            if learns == "account" { json!({"accountId": told.header("x-account-id")}) } else { msisdn(&number) };
+        charge(&demo, &run, &format!("{id}-again"), whose).await;
+        let finished = finish(&demo, &run).await;
+        assert_eq!(verdict_of(&finished, 15), verdict, "{learns}: {finished}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_under_way_when_its_run_is_finished_is_waited_for_or_left_out() {
+    let gateway = Running::sandbox();
+    let demo = Partner::demo(&gateway);
+    let run = start(&demo, json!({"name": "across", "cases": "14"})).await;
+    let slow = number("11");
+    let (charged, _) = tokio::join!(charge(&demo, &run, "across-1", msisdn(&slow)), finish(&demo, &run));
+    assert_eq!(charged.status, 200, "{charged:?}");
+    let known = |run: &serde_json::Value| run["calls"].as_u64().zip(run["callsLeftOut"].as_u64());
+    run_where(&demo, &run, |run| known(run).is_some_and(|(calls, left_out)| calls + left_out == 1)).await;
+}
+
+#[tokio::test]
+async fn a_name_shows_as_itself_and_its_certificate_verifies() {
+    let gateway = Running::sandbox();
+    let demo = Partner::demo(&gateway);
+    for name in ["x\n  result: certified", "x\u{1b}[1A", "x\u{202e}y"] {
+        let refused = demo.post("/certification/runs", &json!({"name": name})).await;
+        assert_eq!(refused.status, 400, "{refused:?}");
+        assert!(refused.body.contains("must have no control characters"), "{refused:?}");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    for mark in ["onbill-ed25519-key:", "onbill-ed25519-signature:"] {
+        let run = start(&demo, json!({"name": format!("{mark}AAAA"), "cases": "2"})).await;
+        let headers = [
+            ("content-type", "application/json"),
+            ("x-certification-run", run.as_str()),
+            ("x-correlation-id", mark.trim_end_matches(':')),
+        ];
+        demo.send(Method::POST, "/account/validate", &headers, msisdn(&number("02")).to_string()).await;
+        finish(&demo, &run).await;
+        for format in ["json", "html", "junit"] {
+            let report = demo.get(&format!("/certification/runs/{run}/report?format={format}")).await.json();
+            let file = folder.path().join(format);
+            std::fs::write(&file, report["content"].as_str().expect("a file")).expect("written");
+            let key = report["publicKey"].as_str().expect("a key");
+            let verified = onbill(&["certify", "verify", file.to_str().expect("text"), "--key", key]);
+            assert_eq!(verified.status.code(), Some(0), "{format} {mark}: {verified:?}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -119,6 +298,9 @@ async fn a_run_and_what_it_has_seen_outlive_a_crash() {
     let demo = Partner::demo(&gateway);
     validate(&demo, &run, &number("01")).await;
     let seen = calls(&demo, &run, 2).await;
+    assert_eq!((&seen["interrupted"], &seen["callsLeftOut"]), (&json!(1), &json!(0)), "and says so");
+    let page = demo.get(&format!("/certification/runs/{run}/report?format=html")).await.body;
+    assert!(page.contains("Interrupted once"), "{page}");
     let verdicts: Vec<_> = seen["cases"].as_array().expect("cases").iter().map(|case| &case["verdict"]).collect();
     assert_eq!(verdicts, ["incomplete", "passed"]);
     let listed = demo.get("/certification/runs").await.json();
@@ -155,6 +337,8 @@ async fn a_run_is_its_partners_alone_and_takes_only_calls_that_belong_to_it() {
         validate(&demo, id, &number("01")).await;
         let after = demo.get(&format!("/certification/runs/{id}")).await.json();
         assert_eq!(after["calls"], 1, "a finished run takes nothing");
+        let counted = run_where(&demo, id, |run| run["callsLeftOut"] == 1).await;
+        assert_eq!(counted["calls"], 1, "what comes late is counted, and no more");
     }
 }
 
@@ -273,4 +457,10 @@ async fn the_page_does_nothing_for_whoever_is_not_signed_in_or_comes_from_anothe
     assert!(shown.body.contains("A &lt;b&gt;") && !shown.body.contains("<b>A"), "{}", shown.body);
     assert_eq!(shown.body.matches("<tr id=\"case-").count(), 28);
     assert_eq!(browser.send(Method::GET, &run, &[no_key], "").await.status, 303, "signed out");
+    let out = browser.send(Method::POST, "/certification/sign-out", &signed_in, format!("token={token}")).await;
+    assert_eq!(out.status, 303);
+    assert_eq!(browser.send(Method::GET, &run, &signed_in, "").await.status, 303, "a copy of the cookie");
+    let again = browser.send(Method::POST, "/certification/sign-in", &[no_key, FORM], "key=demo-key").await;
+    let session = again.header("set-cookie").split(';').next().expect("a cookie").to_owned();
+    assert_eq!(browser.send(Method::GET, &run, &[no_key, ("cookie", session.as_str())], "").await.status, 200);
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::HeaderValue;
 use onbill::adapters::csp::http::{HttpCsp, Settings};
-use onbill::domain::address::Msisdn;
-use onbill::domain::ids::Reference;
+use onbill::domain::address::{Address, Msisdn};
+use onbill::domain::ids::{AccountRef, Reference};
 use onbill::domain::money::Money;
 use onbill::ports::Cause;
 use onbill::ports::csp::{Csp, SmsText};
@@ -59,6 +59,10 @@ impl StandingClock for Doors {
 
 #[async_trait]
 impl SandboxCsp for Doors {
+    fn account_of(&self, _: &Address) -> Option<AccountRef> {
+        None
+    }
+
     async fn messages(&self, number: &Msisdn, messages_max: usize) -> Result<Vec<ReceivedSms>, SandboxUnavailable> {
         let inbox = self.0.get(&format!("/messages?address={}", number.expose())).await.json();
         let read = |message: &Value| ReceivedSms {

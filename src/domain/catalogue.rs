@@ -390,6 +390,8 @@ pub mod reason {
     pub const MESSAGE_SIZE: &str = "size must be between 1 and 480";
     /// The name of a certification run.
     pub const RUN_NAME_SIZE: &str = "size must be between 1 and 80";
+    /// The same, where a character in it would not show as itself.
+    pub const RUN_NAME_PLAIN: &str = "must have no control characters";
     /// A choice of cases.
     pub const CASE_NUMBERS: &str = "must be numbers and ranges from 1 to 28";
     /// At most one run takes the calls that name none.

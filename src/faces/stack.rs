@@ -12,7 +12,7 @@
 //! 4. deadline: after load, so that its time is spent on work;
 //! 5. shape: what the transcoder found is answered only now, together with what the domain has to say;
 //! 6. the service, within the deadline; and statuses that the gRPC library made by itself become the contract's;
-//! 7. certification, in the sandbox: takes note of what was asked and answered, and waits for nothing.
+//! 7. certification, in the sandbox: takes note of what was asked and answered, before the answer is given.
 //!
 //! Invariant: no rule lives here. Deadlines here only stop waiting: CreateTransaction looks after its own work.
 
@@ -259,7 +259,8 @@ impl Layers {
             .as_ref()
             .and_then(|seen| Noting::of(seen, &self.gateway.directory, &mut request, &caller));
         let answered = self.within_deadline(request, caller).await;
-        if let Some(noting) = noting {
+        if let Some(mut noting) = noting {
+            noting.look_at_phone().await;
             noting.note(&answered);
         }
         answered

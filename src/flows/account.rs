@@ -7,7 +7,7 @@ use super::{Caller, Gateway, Stop};
 use crate::domain::account::{self, Account, AccountKey, Purpose, SealedAccountId};
 use crate::domain::address::Address;
 use crate::domain::directory::{CspProfile, Route};
-use crate::domain::ids::{AccountRef, ChargeCode, CspId};
+use crate::domain::ids::{AccountRef, ChargeCode, CspId, PartnerId};
 use crate::domain::transaction::Refusal;
 use crate::domain::transaction::admit;
 use crate::ports::csp::Identifier;
@@ -69,7 +69,12 @@ fn seal(gateway: &Gateway, caller: &Caller, key: &AccountKey) -> SealedAccountId
 /// Opens an account id of a partner; `None` where it is not one of ours for this partner.
 #[must_use]
 pub fn unseal(gateway: &Gateway, caller: &Caller, sealed: &str) -> Option<AccountKey> {
-    let plain = gateway.secrets.open(secrets::Purpose::AccountId, &caller.partner.id, sealed)?;
+    open(gateway, &caller.partner.id, sealed)
+}
+
+/// Opens an account id of a partner, whoever asks.
+pub(super) fn open(gateway: &Gateway, partner: &PartnerId, sealed: &str) -> Option<AccountKey> {
+    let plain = gateway.secrets.open(secrets::Purpose::AccountId, partner, sealed)?;
     let plain = String::from_utf8(plain).ok()?;
     let (csp, reference) = plain.split_once('\0')?;
     Some(AccountKey { csp: CspId::new(csp), reference: AccountRef::new(reference) })

@@ -1,29 +1,36 @@
 //! The story of certification: runs, and what is seen of the calls that belong to them.
 //!
-//! Invariant: looking never holds up what is looked at. What is seen goes into a bounded queue after the answer is
-//! made; where the queue is full the call is left out and counted. A run is its partner's alone: to everybody else it
-//! does not exist. What calls mean is judged in the domain, from what is kept, whenever somebody asks.
+//! Invariant: looking never holds up money that is looked at. What is seen goes into a bounded queue once the answer is
+//! made; where the queue is full the call is left out and counted. Only a try of a PIN waits, for one look at the phone.
+//! A run is its partner's alone: to everybody else it does not exist. What calls mean is judged in the domain, from what
+//! is kept, whenever somebody asks. Which call belongs where is in `open.rs`, what is kept of it in `seen.rs`.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+pub use self::open::{Member, UnderWay};
+use self::open::{OpenRun, OpenRuns, Place};
+pub use self::seen::{Seen, Sent, Told};
 use super::sandbox::Sandbox;
 use super::{Gateway, Stop};
 use crate::domain::Time;
-use crate::domain::address::{Address, EMAIL, MSISDN, Msisdn, masked};
+use crate::domain::address::{Address, Msisdn};
 use crate::domain::catalogue::{Violation, field, reason};
 use crate::domain::certification::judge::{Judged, judge};
 use crate::domain::certification::recogniser::Recogniser;
-use crate::domain::certification::{
-    Call, Digest, Face, Fact, NAME_LENGTH_MAX, OPEN_RUNS_MAX, Rpc, Run, RunState, cases, condition,
-};
+use crate::domain::certification::{Call, NAME_LENGTH_MAX, OPEN_RUNS_MAX, Run, RunState, cases, is_plain};
 use crate::domain::directory::{Directory, Partner};
-use crate::domain::ids::{CorrelationId, PartnerId};
+use crate::domain::ids::PartnerId;
+use crate::domain::pin::PIN_DIGITS;
+use crate::ports::Cause;
 use crate::ports::certification::{CertificateSigner, CertificationRuns, RunsUnavailable};
+
+mod open;
+mod seen;
 
 /// Most calls that wait to be kept; beyond it they are left out.
 pub const QUEUE_MAX: usize = 8_192;
@@ -37,6 +44,11 @@ const LINGER: Duration = Duration::from_millis(100);
 const SETTLING_LOOKS: u32 = 100;
 /// See above.
 const SETTLING_PAUSE: Duration = Duration::from_millis(20);
+/// How often whoever finishes a run looks whether calls of it are under way still, [`SETTLING_PAUSE`] apart; what is
+/// under way after five seconds is left out.
+const FINISH_LOOKS: u32 = 250;
+/// Most bytes of the id of a run.
+const RUN_ID_BYTES_MAX: usize = 128;
 /// Most runs that are listed.
 const LISTED_MAX: usize = 250;
 
@@ -59,71 +71,6 @@ impl From<RunsUnavailable> for Refused {
     }
 }
 
-/// What a request said, as far as certification looks at it. It holds the address and the PIN as they came: it is
-/// dropped as soon as it has become a [`Call`].
-#[derive(Clone, Default)]
-pub struct Sent {
-    /// MSISDN, EMAIL, or what else stood there.
-    pub type_word: String,
-    /// The address.
-    pub address: String,
-    /// The account id.
-    pub account_id: String,
-    /// The PIN.
-    pub pin: String,
-    /// `extTransactionId`.
-    pub ext_transaction_id: String,
-    /// `referenceId`; `None` where it was absent.
-    pub reference_id: Option<String>,
-    /// The product.
-    pub partner_product: String,
-    /// The amount.
-    pub amount: String,
-    /// The currency.
-    pub currency: String,
-    /// The description, or the kind that was asked for.
-    pub description: String,
-    /// The message; `None` where the request has none by its kind.
-    pub message: Option<String>,
-}
-
-/// What an answer told, beyond its status.
-#[derive(Debug, Clone, Default)]
-pub struct Told {
-    /// `Success`, `Failure` or `Pending`.
-    pub outcome: String,
-    /// The account id.
-    pub account_id: String,
-    /// Whether the call did not start the work that it tells.
-    pub replayed: bool,
-}
-
-/// One call that was answered.
-pub struct Seen {
-    /// Whose it was.
-    pub partner: Arc<Partner>,
-    /// Where numbers were routed when it was answered.
-    pub directory: Arc<Directory>,
-    /// The run that it belongs to.
-    pub run: String,
-    /// What was called.
-    pub rpc: Rpc,
-    /// Over which face.
-    pub face: Face,
-    /// Ties it to the logs.
-    pub correlation: CorrelationId,
-    /// The request, as far as it could be read.
-    pub sent: Sent,
-    /// HTTP status of the answer.
-    pub status: u16,
-    /// Error code; empty on success.
-    pub code: &'static str,
-    /// Codes of violations.
-    pub violations: Vec<String>,
-    /// What a success told.
-    pub told: Told,
-}
-
 /// A run with what is known of its cases.
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -135,37 +82,6 @@ pub struct Report {
     pub cases: Vec<(Recogniser, Judged)>,
 }
 
-struct OpenRun {
-    partner: PartnerId,
-    changed: watch::Sender<()>,
-    /// Calls that found the queue full.
-    left_out: AtomicU32,
-}
-
-/// The runs that are open.
-#[derive(Default)]
-struct OpenRuns {
-    by_id: HashMap<String, OpenRun>,
-    /// The one that takes every call of its partner.
-    taking_all: HashMap<PartnerId, String>,
-}
-
-impl OpenRuns {
-    fn insert(&mut self, run: &Run) {
-        let (changed, left_out) = (watch::Sender::new(()), AtomicU32::new(0));
-        let open = OpenRun { partner: run.partner.clone(), changed, left_out };
-        self.by_id.insert(run.id.clone(), open);
-        if run.takes_all {
-            self.taking_all.insert(run.partner.clone(), run.id.clone());
-        }
-    }
-
-    fn remove(&mut self, id: &str) -> Option<OpenRun> {
-        self.taking_all.retain(|_, taking| taking != id);
-        self.by_id.remove(id)
-    }
-}
-
 /// Certification in this gateway.
 pub struct Certification {
     gateway: Arc<Gateway>,
@@ -174,15 +90,23 @@ pub struct Certification {
     signer: Arc<dyn CertificateSigner>,
     recognisers: Vec<Recogniser>,
     open: RwLock<OpenRuns>,
-    queue: mpsc::Sender<(Time, Seen)>,
+    queue: mpsc::Sender<Noted>,
     /// Calls that were put into the queue.
     taken: AtomicU64,
     /// Calls that have come out of it and are kept, or lost.
     kept: AtomicU64,
 }
 
+/// What goes through the queue.
+enum Noted {
+    /// A call of a run.
+    Call(Time, Member, Box<Seen>),
+    /// A call of this partner that came when the run that it names took no more.
+    Late(String, PartnerId),
+}
+
 /// What was seen and is not kept yet.
-pub struct Queue(mpsc::Receiver<(Time, Seen)>);
+pub struct Queue(mpsc::Receiver<Noted>);
 
 impl Certification {
     /// Certification over these runs. Whoever calls this keeps what comes out of the queue: [`keep`].
@@ -200,11 +124,13 @@ impl Certification {
         (Arc::new(certification), Queue(receiver))
     }
 
-    /// Takes up the runs that were open when the gateway stopped.
+    /// Takes up the runs that were open when the gateway stopped. Where it did not stop in order, they say so from now
+    /// on: of the calls that were answered in its last moments some may be missing.
     ///
     /// # Errors
     /// The runs cannot be read.
     pub async fn take_up(&self) -> Result<(), RunsUnavailable> {
+        self.runs.begin().await?;
         for run in self.runs.open().await? {
             self.opened(&run);
         }
@@ -215,28 +141,55 @@ impl Certification {
         self.open.write().unwrap_or_else(PoisonError::into_inner).insert(run);
     }
 
-    /// The open run that a call belongs to: the one that it names, else the one that takes all.
+    /// The open run that a call belongs to, by a token that says that the call is under way.
     #[must_use]
-    pub fn run_of(&self, partner: &PartnerId, named: Option<&str>) -> Option<String> {
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        match named {
-            Some(id) => open.by_id.get(id).filter(|run| run.partner == *partner).map(|_| id.to_owned()),
-            None => open.taking_all.get(partner).cloned(),
+    pub fn enter(&self, partner: &PartnerId, named: Option<&str>) -> Option<UnderWay> {
+        let place = self.open.read().unwrap_or_else(PoisonError::into_inner).place(partner, named);
+        match (place, named) {
+            (Place::In(call), _) => Some(call),
+            (Place::Late, Some(id)) if id.len() <= RUN_ID_BYTES_MAX => {
+                self.queue(Noted::Late(id.to_owned(), partner.clone()));
+                None
+            }
+            (Place::Late | Place::Nowhere, _) => None,
         }
     }
 
     /// Takes note of a call that was answered. Never waits.
-    pub fn saw(&self, seen: Seen) {
+    pub fn saw(&self, run: &Member, seen: Seen) {
+        let noted = Noted::Call(self.gateway.clock.now(), run.clone(), Box::new(seen));
+        if !self.queue(noted) {
+            run.0.left_out.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether there was a place.
+    fn queue(&self, noted: Noted) -> bool {
         self.taken.fetch_add(1, Ordering::SeqCst);
-        if let Err(full) = self.queue.try_send((self.gateway.clock.now(), seen)) {
+        let has_place = self.queue.try_send(noted).is_ok();
+        if !has_place {
             self.kept.fetch_add(1, Ordering::SeqCst);
             metrics::counter!(LEFT_OUT).increment(1);
-            let (_, seen) = full.into_inner();
-            let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(run) = open.by_id.get(&seen.run) {
-                run.left_out.fetch_add(1, Ordering::Relaxed);
-            }
         }
+        has_place
+    }
+
+    /// Whether a PIN is the one that a number got last, as its phone shows. To be asked before the try is answered: a
+    /// caller that has its answer may have another PIN sent at once.
+    pub async fn phone_shows(&self, directory: &Directory, partner: &Partner, sent: &Sent) -> bool {
+        if sent.pin.is_empty() {
+            return false;
+        }
+        let number = Msisdn::new(&sent.address);
+        let Some(route) = directory.route(partner, &Address::Msisdn(number.clone())) else {
+            return false;
+        };
+        let messages = self.sandbox.messages(&number, route).await.unwrap_or_default();
+        let is_pin = |run: &&str| run.len() == PIN_DIGITS;
+        let last = messages
+            .iter()
+            .find_map(|sms| sms.text.expose().split(|character: char| !character.is_ascii_digit()).find(is_pin));
+        last == Some(sent.pin.as_str())
     }
 
     /// Starts a run.
@@ -255,18 +208,20 @@ impl Certification {
             violations.push(Violation::missing(field::NAME));
         } else if name.chars().count() > NAME_LENGTH_MAX {
             violations.push(Violation::on(field::NAME, reason::RUN_NAME_SIZE));
+        } else if !name.chars().all(is_plain) {
+            violations.push(Violation::on(field::NAME, reason::RUN_NAME_PLAIN));
         }
         let chosen = cases(chosen);
         if chosen.is_none() {
             violations.push(Violation::on(field::CASES, reason::CASE_NUMBERS));
         }
-        if takes_all && self.run_of(partner, None).is_some() {
+        if takes_all && self.open.read().unwrap_or_else(PoisonError::into_inner).takes_all(partner) {
             violations.push(Violation::on(field::TAKES_ALL, reason::TAKEN));
         }
         if !violations.is_empty() {
             return Err(Refused::Invalid(violations));
         }
-        let of_partner = |open: &OpenRuns| open.by_id.values().filter(|run| run.partner == *partner).count();
+        let of_partner = |open: &OpenRuns| open.all().filter(|run| run.partner == *partner).count();
         if of_partner(&self.open.read().unwrap_or_else(PoisonError::into_inner)) >= OPEN_RUNS_MAX {
             return Err(Refused::TooMany);
         }
@@ -279,6 +234,7 @@ impl Certification {
             started_at: self.gateway.clock.now(),
             state: RunState::Open,
             left_out: 0,
+            interrupted: 0,
         };
         self.runs.start(&run).await?;
         self.opened(&run);
@@ -296,10 +252,13 @@ impl Certification {
         Ok(self.judged(run, calls))
     }
 
+    fn find(&self, id: &str) -> Option<Arc<OpenRun>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
     /// Calls of an open run that found the queue full.
     fn left_out(&self, id: &str) -> u32 {
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        open.by_id.get(id).map(|run| run.left_out.load(Ordering::Relaxed)).unwrap_or_default()
+        self.find(id).map(|run| run.left_out.load(Ordering::SeqCst)).unwrap_or_default()
     }
 
     /// The newest runs of a partner.
@@ -310,21 +269,52 @@ impl Certification {
         Ok(self.runs.list(partner, LISTED_MAX).await?)
     }
 
-    /// Finishes a run.
+    /// Finishes a run: it takes no more calls, and those that are under way are waited for a while.
     ///
     /// # Errors
     /// The partner has no such run.
-    pub async fn finish(&self, partner: &PartnerId, id: &str) -> Result<Report, Refused> {
+    pub async fn finish(self: &Arc<Self>, partner: &PartnerId, id: &str) -> Result<Report, Refused> {
         let known = self.get(partner, id).await?;
         if known.run.state != RunState::Open {
             return Ok(known);
         }
-        self.settled().await;
-        self.runs.finish(id, self.gateway.clock.now(), self.left_out(id)).await?;
-        let closed = self.open.write().unwrap_or_else(PoisonError::into_inner).remove(id);
-        // Whoever watches sees the sender go, looks once more and ends.
-        drop(closed);
+        // A task of its own: a caller that waits no longer leaves no run half finished.
+        let (certification, of) = (Arc::clone(self), id.to_owned());
+        let ended = self.gateway.tasks.spawn(async move { certification.end(&of).await });
+        ended.await.map_err(|error| Refused::Stopped(Stop::Unavailable(Cause::new(error))))??;
         self.get(partner, id).await
+    }
+
+    async fn end(&self, id: &str) -> Result<(), RunsUnavailable> {
+        let run = {
+            // Under this lock, so that every call is either under way by now or comes too late.
+            let open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+            let run = open.get(id).cloned();
+            if let Some(run) = &run {
+                run.set_closing(true);
+            }
+            run
+        };
+        let mut never_noted = 0;
+        if let Some(run) = &run {
+            for _ in 0..FINISH_LOOKS {
+                if run.under_way() == 0 {
+                    break;
+                }
+                tokio::time::sleep(SETTLING_PAUSE).await;
+            }
+            never_noted = run.under_way();
+        }
+        self.settled().await;
+        let left_out = self.left_out(id).saturating_add(never_noted);
+        let finished = self.runs.finish(id, self.gateway.clock.now(), left_out).await;
+        if finished.is_ok() {
+            // Whoever watches sees the sender go, looks once more and ends.
+            self.open.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        } else if let Some(run) = &run {
+            run.set_closing(false);
+        }
+        finished
     }
 
     /// Waits until what was seen before this moment is kept, for a bounded time.
@@ -341,13 +331,20 @@ impl Certification {
     /// Tells of changes of an open run; `None` for one that is not open.
     #[must_use]
     pub fn changes(&self, id: &str) -> Option<watch::Receiver<()>> {
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        open.by_id.get(id).map(|run| run.changed.subscribe())
+        self.find(id)?.changes()
     }
 
-    /// Ends every watcher: the gateway stops.
+    /// Ends every watcher: the gateway stops. Calls that are answered until then are taken still.
     pub fn close(&self) {
-        *self.open.write().unwrap_or_else(PoisonError::into_inner) = OpenRuns::default();
+        self.open.read().unwrap_or_else(PoisonError::into_inner).all().for_each(|run| run.end_watchers());
+    }
+
+    /// Everything that was seen is kept, and the gateway stops in order.
+    ///
+    /// # Errors
+    /// That cannot be written: the next start takes this for an interruption.
+    pub async fn stopped_in_order(&self) -> Result<(), RunsUnavailable> {
+        self.runs.end().await
     }
 
     /// Signs what is to be a certificate.
@@ -361,89 +358,6 @@ impl Certification {
         let cases = wanted.map(|known| (known.clone(), judge(known, &calls))).collect();
         Report { run, calls, cases }
     }
-
-    /// Whether a PIN is the one that a number got last, as its phone in the sandbox shows.
-    async fn was_sent(&self, seen: &Seen) -> bool {
-        if seen.rpc != Rpc::ValidatePin || seen.sent.pin.is_empty() {
-            return false;
-        }
-        let number = Msisdn::new(&seen.sent.address);
-        let Some(route) = seen.directory.route(&seen.partner, &Address::Msisdn(number.clone())) else {
-            return false;
-        };
-        let messages = self.sandbox.messages(&number, route).await.unwrap_or_default();
-        let is_pin = |run: &&str| run.len() == 6;
-        let last = messages
-            .iter()
-            .find_map(|sms| sms.text.expose().split(|character: char| !character.is_ascii_digit()).find(is_pin));
-        last == Some(seen.sent.pin.as_str())
-    }
-
-    /// Leaves of a call what may be kept.
-    async fn call(&self, at: Time, seen: Seen) -> (String, Call) {
-        let pin_as_sent = self.was_sent(&seen).await;
-        let Seen { partner, directory: _, run, rpc, face, correlation, sent, status, code, violations, told } = seen;
-        let digest = |what: &str, parts: &[&str]| -> Digest {
-            let mut named = vec!["certification", partner.id.as_str(), what];
-            named.extend(parts);
-            self.gateway.secrets.name_digest(&named)
-        };
-        let some = |what: &str, text: &str| (!text.is_empty()).then(|| digest(what, &[text]));
-        let amount = plain_amount(&sent.amount);
-        let account = some("account", &sent.address).or_else(|| some("account-id", &sent.account_id));
-        let bought = if sent.address.is_empty() { &sent.account_id } else { &sent.address };
-        let purchase = [bought, sent.partner_product.as_str(), amount.trim_start_matches('-'), sent.currency.as_str()];
-        let reference = sent.reference_id.as_deref();
-        let is_known_type = [MSISDN, EMAIL, ""].contains(&sent.type_word.as_str());
-        let is_positive = !amount.starts_with('-') && amount.bytes().any(|byte| (b'1'..=b'9').contains(&byte));
-        let facts = [
-            (Fact::AccountId, !sent.account_id.is_empty()),
-            (Fact::AmountNegative, amount.starts_with('-')),
-            (Fact::AmountPositive, is_positive),
-            (Fact::Reference, reference.is_some()),
-            (Fact::NoMessage, sent.message.as_deref() == Some("")),
-            (Fact::TypeWrong, !is_known_type),
-            (Fact::PinAsSent, pin_as_sent),
-            (Fact::Replayed, told.replayed),
-        ];
-        let parts = [
-            sent.type_word.as_str(),
-            &sent.address,
-            &sent.account_id,
-            &sent.pin,
-            &sent.ext_transaction_id,
-            reference.unwrap_or("-"),
-            &sent.partner_product,
-            amount,
-            &sent.currency,
-            &sent.description,
-            sent.message.as_deref().unwrap_or_default(),
-        ];
-        let call = Call {
-            at,
-            rpc,
-            face,
-            correlation: correlation.as_str().to_owned(),
-            address: if sent.address.is_empty() { String::new() } else { masked(&sent.address) },
-            account,
-            told_account: some("account-id", &told.account_id),
-            condition: condition(&sent.address).map(str::to_owned),
-            transaction: some("transaction", &sent.ext_transaction_id),
-            request: digest(rpc.word(), &parts),
-            purchase: (!sent.amount.is_empty()).then(|| digest("purchase", &purchase)),
-            facts: facts.into_iter().filter(|(_, holds)| *holds).map(|(fact, _)| fact).collect(),
-            status,
-            code: code.to_owned(),
-            violations,
-            outcome: told.outcome,
-        };
-        (run, call)
-    }
-}
-
-/// An amount without the zeros that do not count: 10.00 is 10.
-fn plain_amount(text: &str) -> &str {
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
 }
 
 /// Keeps what was seen, until nobody can see any more.
@@ -463,33 +377,34 @@ pub async fn keep(certification: Arc<Certification>, mut queue: Queue, stop: tok
         {
             batch.push(more);
         }
-        let taken = u64::try_from(batch.len()).unwrap_or(u64::MAX);
-        let mut calls = Vec::with_capacity(batch.len());
-        for (at, seen) in batch.drain(..) {
-            calls.push(certification.call(at, seen).await);
-        }
-        let mut changed: Vec<String> = calls.iter().map(|(run, _)| run.clone()).collect();
-        changed.sort_unstable();
-        changed.dedup();
-        if let Err(error) = certification.runs.append(calls).await {
-            tracing::warn!(cause = ?error.0, "calls of certification runs are lost");
-        }
-        certification.kept.fetch_add(taken, Ordering::SeqCst);
-        let open = certification.open.read().unwrap_or_else(PoisonError::into_inner);
-        for run in changed.iter().filter_map(|id| open.by_id.get(id)) {
-            run.changed.send_replace(());
-        }
+        certification.keep_batch(&mut batch).await;
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn zeros_that_do_not_count_are_left_out_of_amounts() {
-        for (text, plain) in [("10", "10"), ("10.00", "10"), ("10.50", "10.5"), ("-9.90", "-9.9"), ("100", "100")] {
-            assert_eq!(plain_amount(text), plain);
+impl Certification {
+    async fn keep_batch(&self, batch: &mut Vec<Noted>) {
+        let taken = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+        let (mut calls, mut late) = (Vec::with_capacity(batch.len()), Vec::new());
+        let mut changed: BTreeMap<String, (Member, u32)> = BTreeMap::new();
+        for noted in batch.drain(..) {
+            match noted {
+                Noted::Call(at, run, seen) => {
+                    calls.push((run.0.id.clone(), seen::kept(&self.gateway, &self.sandbox, at, *seen)));
+                    let (_, count) = changed.entry(run.0.id.clone()).or_insert((run, 0));
+                    *count = count.saturating_add(1);
+                }
+                Noted::Late(run, partner) => late.push((run, partner)),
+            }
+        }
+        if let Err(error) = self.runs.append(calls, late).await {
+            tracing::warn!(cause = ?error.0, "calls of certification runs are lost");
+            for (run, lost) in changed.values() {
+                run.0.left_out.fetch_add(*lost, Ordering::SeqCst);
+            }
+        }
+        self.kept.fetch_add(taken, Ordering::SeqCst);
+        for (run, _) in changed.values() {
+            run.0.tell_change();
         }
     }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::{Gateway, Stop};
 use crate::domain::Time;
-use crate::domain::address::Msisdn;
+use crate::domain::account::AccountKey;
+use crate::domain::address::{Address, Msisdn};
 use crate::domain::catalogue::{Violation, field, reason};
 use crate::domain::directory::Route;
 use crate::domain::ids::CspId;
@@ -40,6 +41,14 @@ impl Sandbox {
         self.csps
             .get(&route.profile().id)
             .ok_or_else(|| Stop::Unavailable(Cause::new("the CSP of this number is not scripted for tests")))
+    }
+
+    /// The account behind an address, whatever its standing; `None` where there is none, or its CSP is not scripted.
+    #[must_use]
+    pub fn account(&self, address: &Address, route: Route<'_>) -> Option<AccountKey> {
+        let csp = &route.profile().id;
+        let reference = self.csps.get(csp)?.account_of(address)?;
+        Some(AccountKey { csp: csp.clone(), reference })
     }
 
     /// The inbox of a number, newest first.

@@ -21,8 +21,15 @@ pub trait CertificationRuns: Send + Sync {
     async fn start(&self, run: &Run) -> Result<(), RunsUnavailable>;
 
     /// Keeps calls, each with the id of its run, in this order. An open run that has `CALLS_MAX` of them counts those
-    /// that come instead; one that is finished stays as it is.
-    async fn append(&self, calls: Vec<(String, Call)>) -> Result<(), RunsUnavailable>;
+    /// that come instead; one that is finished takes none. `late` are calls that came after that, each with the run that
+    /// it named and its partner: where the partner has such a run, they are counted there as left out.
+    async fn append(&self, calls: Vec<(String, Call)>, late: Vec<(String, PartnerId)>) -> Result<(), RunsUnavailable>;
+
+    /// The gateway begins. Open runs count an interruption where it did not [`end`](Self::end) before.
+    async fn begin(&self) -> Result<(), RunsUnavailable>;
+
+    /// The gateway has ended in order: everything that was seen is kept.
+    async fn end(&self) -> Result<(), RunsUnavailable>;
 
     /// A run and its calls, in the order in which they were appended.
     async fn read(&self, id: &str) -> Result<Option<(Run, Vec<Call>)>, RunsUnavailable>;

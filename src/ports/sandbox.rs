@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use super::Cause;
 use crate::domain::Time;
-use crate::domain::address::Msisdn;
-use crate::domain::ids::Reference;
+use crate::domain::address::{Address, Msisdn};
+use crate::domain::ids::{AccountRef, Reference};
 use crate::domain::money::Money;
 
 /// The sandbox CSP cannot answer.
@@ -61,6 +61,9 @@ pub struct Bill {
 /// A CSP that is scripted for tests.
 #[async_trait]
 pub trait SandboxCsp: Send + Sync {
+    /// The CSP's own name of the account behind an address, whatever its standing. Known without asking anybody.
+    fn account_of(&self, address: &Address) -> Option<AccountRef>;
+
     /// What a number has received, newest first, at most `messages_max`.
     async fn messages(&self, number: &Msisdn, messages_max: usize) -> Result<Vec<ReceivedSms>, SandboxUnavailable>;
 

@@ -177,7 +177,7 @@ async fn live(
         None => None,
     };
     let certification = certifying.as_ref().map(|certifying| Arc::clone(&certifying.certification));
-    let faces = Faces::new(config, sandbox, certification);
+    let faces = Faces::new(config, &gateway, sandbox, certification);
     let health = faces.health();
     let (successor, current) = current::begin(faces.around(config, Arc::clone(&gateway), issuers.tokens())?);
     let overseen = Overseen { current: current.clone(), oversight };
@@ -277,7 +277,11 @@ impl Certifying {
     /// Keeps what was seen until now, and ends.
     async fn end(self) {
         self.stop.cancel();
-        self.kept.await.unwrap_or_default();
+        if self.kept.await.is_ok()
+            && let Err(error) = self.certification.stopped_in_order().await
+        {
+            tracing::warn!(cause = ?error.0, "the next start will take this one for an interruption");
+        }
     }
 }
 
@@ -338,6 +342,8 @@ fn serve_bounds(config: &Config) -> serve::Bounds {
 pub struct Faces {
     sandbox: Option<Arc<Sandbox>>,
     certification: Option<Arc<Certification>>,
+    /// Who has signed out stays so, whatever the configuration.
+    sessions: Sessions,
     health: HealthReporter,
     /// Keys, tokens and certificates are judged by the real time.
     real_clock: Arc<dyn Clock>,
@@ -346,10 +352,16 @@ pub struct Faces {
 }
 
 impl Faces {
-    fn new(config: &Config, sandbox: Option<Arc<Sandbox>>, certification: Option<Arc<Certification>>) -> Self {
+    fn new(
+        config: &Config,
+        gateway: &Gateway,
+        sandbox: Option<Arc<Sandbox>>,
+        certification: Option<Arc<Certification>>,
+    ) -> Self {
         let (health, _) = tonic_health::server::health_reporter();
         let calls = Arc::new(Semaphore::new(config.server.requests_in_flight_max));
-        Self { sandbox, certification, health, real_clock: wiring::real_clock(), calls }
+        let sessions = Sessions::new(Arc::clone(&gateway.secrets));
+        Self { sandbox, certification, sessions, health, real_clock: wiring::real_clock(), calls }
     }
 
     fn health(&self) -> Health {
@@ -372,8 +384,8 @@ impl Faces {
             deadline_min: milliseconds(config.server.deadline_min_ms),
             deadline_max: milliseconds(config.server.deadline_max_ms),
         };
-        let sessions = Sessions::new(Arc::clone(&gateway.secrets));
-        let page = certification.clone().map(|certification| Page::new(certification, callers.clone(), sessions));
+        let sessions = || self.sessions.clone();
+        let page = certification.clone().map(|certification| Page::new(certification, callers.clone(), sessions()));
         let passage = stack::Passage { bounds, calls: Arc::clone(&self.calls), certification };
         let own = Arc::clone(&gateway);
         let guard = Guard::new(own, callers, passage, pb::DESCRIPTORS, &services.keyed, services.routes)?;

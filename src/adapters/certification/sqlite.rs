@@ -47,6 +47,13 @@ UPDATE run SET last_call = (SELECT max(number) FROM numbered WHERE numbered.run 
 DROP TABLE call;
 PRAGMA user_version = 2;
 ";
+/// Whether a gateway works on the file, so that the next one knows whether it ended in order.
+const LIVED: &str = "
+ALTER TABLE run ADD COLUMN interrupted INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE life (running INTEGER NOT NULL) STRICT;
+INSERT INTO life (running) VALUES (0);
+PRAGMA user_version = 3;
+";
 /// The calls of a run, the last one first.
 const CALLS: &str = "
 WITH RECURSIVE chain (id, before, at_us, seen) AS (
@@ -55,7 +62,7 @@ WITH RECURSIVE chain (id, before, at_us, seen) AS (
     SELECT seen.id, seen.before, seen.at_us, seen.seen FROM seen JOIN chain ON seen.id = chain.before
 )
 SELECT at_us, seen FROM chain";
-const RUN_COLUMNS: &str = "id, partner, name, cases, takes_all, started_us, finished_us, left_out";
+const RUN_COLUMNS: &str = "id, partner, name, cases, takes_all, started_us, finished_us, left_out, interrupted";
 
 /// Why the file cannot be opened.
 pub type RunFileError = rusqlite::Error;
@@ -76,12 +83,16 @@ impl RunFile {
     /// # Errors
     /// It cannot be opened, or holds something else.
     pub fn open(file: &Path) -> Result<Self, rusqlite::Error> {
+        make_private(file).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
         let connection = Connection::open(file)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         if version < 2 {
             connection.execute_batch(&format!("BEGIN; {SCHEMA} {CHAINED} COMMIT;"))?;
+        }
+        if version < 3 {
+            connection.execute_batch(&format!("BEGIN; {LIVED} COMMIT;"))?;
         }
         Ok(Self(Arc::new(Mutex::new(connection))))
     }
@@ -124,7 +135,7 @@ impl CertificationRuns for RunFile {
         .await
     }
 
-    async fn append(&self, calls: Vec<(String, Call)>) -> Result<(), RunsUnavailable> {
+    async fn append(&self, calls: Vec<(String, Call)>, late: Vec<(String, PartnerId)>) -> Result<(), RunsUnavailable> {
         self.on(move |connection| {
             let transaction = connection.transaction()?;
             let mut tails = HashMap::new();
@@ -142,9 +153,31 @@ impl CertificationRuns for RunFile {
                     tail.keep(&transaction, run)?;
                 }
             }
+            for (run, partner) in &late {
+                transaction
+                    .prepare_cached("UPDATE run SET left_out = left_out + 1 WHERE id = ?1 AND partner = ?2")?
+                    .execute(params![run, partner.as_str()])?;
+            }
             transaction.commit()
         })
         .await
+    }
+
+    async fn begin(&self) -> Result<(), RunsUnavailable> {
+        self.on(|connection| {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(
+                "UPDATE run SET interrupted = interrupted + 1
+                    WHERE finished_us IS NULL AND (SELECT max(running) FROM life) = 1;
+                UPDATE life SET running = 1;",
+            )?;
+            transaction.commit()
+        })
+        .await
+    }
+
+    async fn end(&self) -> Result<(), RunsUnavailable> {
+        self.on(|connection| connection.execute("UPDATE life SET running = 0", []).map(drop)).await
     }
 
     async fn read(&self, id: &str) -> Result<Option<(Run, Vec<Call>)>, RunsUnavailable> {
@@ -246,7 +279,24 @@ fn run(row: &Row<'_>) -> Result<Run, rusqlite::Error> {
         started_at: time(row.get(5)?),
         state: finished.map_or(RunState::Open, |at| RunState::Finished(time(at))),
         left_out: row.get(7)?,
+        interrupted: row.get(8)?,
     })
+}
+
+/// Whom a partner sells to is nobody else's business: only the file's owner may read it. SQLite gives its side files the
+/// same permissions.
+fn make_private(file: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+        let opened = options.mode(0o600).open(file)?;
+        // One that an older release has made.
+        opened.set_permissions(std::fs::Permissions::from_mode(0o600))
+    }
+    #[cfg(not(unix))]
+    options.open(file).map(drop)
 }
 
 fn time(microseconds: i64) -> Time {
@@ -265,6 +315,8 @@ struct Written<'a> {
     told_account: Option<Hex>,
     condition: Option<&'a str>,
     transaction: Option<Hex>,
+    subject: Option<Hex>,
+    finals: Vec<Hex>,
     request: Hex,
     purchase: Option<Hex>,
     facts: Vec<&'a str>,
@@ -293,6 +345,8 @@ fn written(call: &Call) -> Result<String, rusqlite::Error> {
         told_account: call.told_account.map(Hex),
         condition: call.condition.as_deref(),
         transaction: call.transaction.map(Hex),
+        subject: call.subject.map(Hex),
+        finals: call.finals.iter().copied().map(Hex).collect(),
         request: Hex(call.request),
         purchase: call.purchase.map(Hex),
         facts: call.facts.iter().map(|fact| fact.word()).collect(),
@@ -309,7 +363,8 @@ fn read(at_us: i64, text: &str) -> Option<Call> {
     let seen: Value = serde_json::from_str(text).ok()?;
     let text = |key: &str| seen.get(key).and_then(Value::as_str);
     let owned = |key: &str| text(key).unwrap_or_default().to_owned();
-    let digest = |key: &str| u128::from_str_radix(text(key)?, 16).ok().map(u128::to_be_bytes);
+    let of_hex = |text: &str| u128::from_str_radix(text, 16).ok().map(u128::to_be_bytes);
+    let digest = |key: &str| of_hex(text(key)?);
     let list = |key: &str| seen.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     Some(Call {
         at: time(at_us),
@@ -321,6 +376,8 @@ fn read(at_us: i64, text: &str) -> Option<Call> {
         told_account: digest("toldAccount"),
         condition: text("condition").map(str::to_owned),
         transaction: digest("transaction"),
+        subject: digest("subject"),
+        finals: list("finals").filter_map(of_hex).collect(),
         request: digest("request")?,
         purchase: digest("purchase"),
         facts: list("facts").filter_map(Fact::parse).collect(),
@@ -345,6 +402,7 @@ mod tests {
             started_at: time(1_000_000),
             state: RunState::Open,
             left_out: 0,
+            interrupted: 0,
         }
     }
 
@@ -359,6 +417,8 @@ mod tests {
             told_account: Some([2; 16]),
             condition: Some("01".to_owned()),
             transaction: Some([3; 16]),
+            subject: Some([6; 16]),
+            finals: vec![[6; 16], [0; 16]],
             request: [4; 16],
             purchase: Some([5; 16]),
             facts: vec![Fact::PinAsSent, Fact::Replayed],
@@ -375,7 +435,7 @@ mod tests {
         let file = folder.path().join(RUNS_FILE);
         let first = RunFile::open(&file).expect("a file");
         first.start(&a_run("r1")).await.expect("started");
-        first.append(vec![("r1".to_owned(), a_call()), ("r1".to_owned(), a_call())]).await.expect("appended");
+        first.append(vec![("r1".to_owned(), a_call()), ("r1".to_owned(), a_call())], vec![]).await.expect("appended");
         drop(first);
 
         let again = RunFile::open(&file).expect("the file");
@@ -386,19 +446,63 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_run_counts_calls_and_a_finished_one_stays_as_it_is() {
+    async fn a_full_run_counts_calls_and_a_finished_one_takes_none_and_counts_those_that_came_late() {
         let folder = tempfile::tempdir().expect("a folder");
         let runs = RunFile::open(&folder.path().join(RUNS_FILE)).expect("a file");
         runs.start(&a_run("full")).await.expect("started");
         runs.start(&a_run("done")).await.expect("started");
         runs.finish("done", time(3_000_000), 2).await.expect("finished");
         let calls = (0..=CALLS_MAX).map(|_| ("full".to_owned(), a_call())).chain([("done".to_owned(), a_call())]);
-        runs.append(calls.collect()).await.expect("appended");
-        for (id, left_out, kept) in [("full", 1, usize::try_from(CALLS_MAX).expect("small")), ("done", 2, 0)] {
+        let late = |id: &str, partner: &str| (id.to_owned(), PartnerId::new(partner));
+        let late = vec![late("done", "ott"), late("done", "another"), late("unheard-of", "ott")];
+        runs.append(calls.collect(), late).await.expect("appended");
+        for (id, left_out, kept) in [("full", 1, usize::try_from(CALLS_MAX).expect("small")), ("done", 3, 0)] {
             let (run, calls) = runs.read(id).await.expect("readable").expect("there");
             assert_eq!((run.left_out, calls.len()), (left_out, kept), "{id}");
         }
         assert_eq!(runs.open().await.expect("readable").len(), 1);
+    }
+
+    #[tokio::test]
+    async fn open_runs_count_each_end_that_was_not_in_order() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join(RUNS_FILE);
+        for (in_order, interrupted) in
+            [(true, [0, 0]), (false, [0, 0]), (false, [1, 0]), (true, [2, 0]), (true, [2, 0])]
+        {
+            let runs = RunFile::open(&file).expect("the file");
+            runs.begin().await.expect("begun");
+            if runs.read("open").await.expect("readable").is_none() {
+                runs.start(&a_run("open")).await.expect("started");
+                runs.start(&a_run("done")).await.expect("started");
+                runs.finish("done", time(3_000_000), 0).await.expect("finished");
+            }
+            let mut counted = Vec::new();
+            for id in ["open", "done"] {
+                let (run, _) = runs.read(id).await.expect("readable").expect("there");
+                counted.push(run.interrupted);
+            }
+            assert_eq!(counted, interrupted);
+            if in_order {
+                runs.end().await.expect("ended");
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn only_its_owner_reads_the_file() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join(RUNS_FILE);
+        std::fs::write(&file, "").expect("made by somebody");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("open to all");
+        let runs = RunFile::open(&file).expect("the file");
+        runs.start(&a_run("r1")).await.expect("started");
+        for name in [RUNS_FILE.to_owned(), format!("{RUNS_FILE}-wal"), format!("{RUNS_FILE}-shm")] {
+            let mode = std::fs::metadata(folder.path().join(&name)).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
     }
 
     #[tokio::test]
@@ -423,7 +527,7 @@ mod tests {
 
         let runs = RunFile::open(&file).expect("the file");
         let more: Vec<(String, Call)> = ["a", "empty"].map(|id| (id.to_owned(), a_call())).into();
-        runs.append(more).await.expect("appended");
+        runs.append(more, vec![]).await.expect("appended");
         calls.push(a_call());
         for (id, kept) in [("b", calls.get(..4)), ("a", calls.get(4..)), ("empty", calls.get(6..))] {
             let (_, read) = runs.read(id).await.expect("readable").expect("there");

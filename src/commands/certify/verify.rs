@@ -11,11 +11,14 @@ use base64::engine::general_purpose::STANDARD;
 use ring::signature::{ED25519, UnparsedPublicKey};
 
 use super::command::print;
+use crate::domain::certification::is_plain;
 
 /// What comes before the signature.
 const SIGNATURE_MARK: &str = "onbill-ed25519-signature:";
 /// What comes before the public key.
 const KEY_MARK: &str = "onbill-ed25519-key:";
+/// Bytes of a public key.
+const KEY_BYTES: usize = 32;
 /// Most bytes of a certificate.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
@@ -53,23 +56,29 @@ pub struct Verified {
 /// # Errors
 /// The file cannot be read.
 pub fn run(args: &VerifyArgs) -> Result<ExitCode, String> {
+    let key = args.key.as_deref().map(str::trim);
+    if key.is_some_and(|key| STANDARD.decode(key).map_or(true, |bytes| bytes.len() != KEY_BYTES)) {
+        return Err("--key: this is no public key: it is 44 characters of base64, for example \
+                    11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+            .to_owned());
+    }
     let unreadable = |error: std::io::Error| format!("{}: {error}", args.file.display());
     if std::fs::metadata(&args.file).map_err(unreadable)?.len() > FILE_BYTES_MAX {
         return Err(format!("{}: too large for a certificate", args.file.display()));
     }
     let bytes = std::fs::read(&args.file).map_err(unreadable)?;
-    match verify(&bytes, args.key.as_deref()) {
+    match verify(&bytes, key) {
         Ok(verified) => {
             let known = if args.key.is_some() { "the key that was given" } else { "compare it with the gateway's own" };
-            let facts = verified.facts.join("\n  ");
+            let facts = verified.facts.iter().map(|fact| shown(fact)).collect::<Vec<_>>().join("\n  ");
             print(&format!(
                 "valid: not a byte has changed since it was signed\n  {facts}\n  key: {} ({known})\n",
-                verified.key
+                shown(&verified.key)
             ));
             Ok(ExitCode::SUCCESS)
         }
         Err(why) => {
-            print(&format!("NOT valid: {why}\n"));
+            print(&format!("NOT valid: {}\n", shown(&why)));
             Ok(ExitCode::FAILURE)
         }
     }
@@ -82,6 +91,10 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode, String> {
 pub fn verify(bytes: &[u8], key_wanted: Option<&str>) -> Result<Verified, String> {
     let text = std::str::from_utf8(bytes).map_err(|_not_text| "it is not text")?;
     let (before, rest) = text.split_once(SIGNATURE_MARK).ok_or("there is no signature in it")?;
+    // With two places for it, moving the signature from one to the other would go unseen.
+    if rest.contains(SIGNATURE_MARK) {
+        return Err("there is more than one place for a signature in it".to_owned());
+    }
     let length = rest.find(|character: char| !is_base64(character)).unwrap_or(rest.len());
     let (signature, after) = rest.split_at_checked(length).ok_or("its signature is cut off")?;
     let (_, key) = before.rsplit_once(KEY_MARK).ok_or("there is no key in it")?;
@@ -96,6 +109,15 @@ pub fn verify(bytes: &[u8], key_wanted: Option<&str>) -> Result<Verified, String
         .verify(signed.as_bytes(), &signature)
         .map_err(|_wrong| "it has been changed, or was not signed with this key")?;
     Ok(Verified { key: key.to_owned(), facts: facts(text) })
+}
+
+/// A text of somebody else, as a terminal may have it: what would not show as itself is written out.
+#[must_use]
+pub fn shown(text: &str) -> String {
+    let one = |character: char| {
+        if is_plain(character) { String::from(character) } else { character.escape_unicode().to_string() }
+    };
+    text.chars().map(one).collect()
 }
 
 const fn is_base64(character: char) -> bool {
@@ -137,6 +159,12 @@ mod tests {
         let verified = verify(&file, Some(&key)).expect("valid");
         assert_eq!(verified.facts, ["result: certified"]);
         assert!(verify(&file, Some("another")).is_err());
+        let two_places = format!("{SIGNATURE_MARK}{unsigned}");
+        let signature = STANDARD.encode(pair.sign(two_places.as_bytes()));
+        for place in [0, unsigned.find(SIGNATURE_MARK).expect("its place") + SIGNATURE_MARK.len()] {
+            let (before, after) = two_places.split_at(place + SIGNATURE_MARK.len());
+            assert!(verify(format!("{before}{signature}{after}").as_bytes(), None).is_err(), "at {place}");
+        }
         for place in 0..file.len() {
             for change in [1_u8, 0x20] {
                 let mut changed = file.clone();
@@ -147,5 +175,12 @@ mod tests {
         for other in [&file[1..], &file[..file.len() - 1], &[file.as_slice(), b"\n"].concat()] {
             assert!(verify(other, None).is_err());
         }
+    }
+    #[test]
+    fn what_a_file_says_of_itself_moves_nothing_on_a_terminal() {
+        assert_eq!(
+            shown("name: x\n  result: certified\u{1b}[2K\r\u{202e}é"),
+            "name: x\\u{a}  result: certified\\u{1b}[2K\\u{d}\\u{202e}é"
+        );
     }
 }

@@ -29,6 +29,8 @@ pub enum Flaw {
     GuessesCurrency,
     /// Tries another product where one was refused. Breaks 18.
     SwapsProduct,
+    /// Posts a refused charge anew, corrected and under a new id. Breaks 16, 17 and 18.
+    PostsRefusedAnew,
     /// Makes a new id when it sends a refund again. Breaks 20.
     RefundsTwice,
     /// Charges where a refund has failed. Breaks 21, 22 and 23.

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::flaw::Flaw;
-use super::shop::{CURRENCY, Shop};
+use super::shop::Shop;
 
 /// Longer than a PIN lives.
 const PIN_EXPIRED_S: u32 = 360;
@@ -144,29 +144,32 @@ async fn in_doubt(shop: &mut Shop) -> Result<(), String> {
     Ok(())
 }
 
+/// A customer whose account is fit and whose PIN was right.
+async fn proven(shop: &mut Shop) -> Result<String, String> {
+    let (number, pin) = up_to_pin(shop).await?;
+    taken("pin/validation", &shop.enter_pin(&number, &pin).await?.code)?;
+    Ok(number)
+}
+
 /// Cases 16 to 18: the purchase fails, and that is that.
 async fn refused_charges(shop: &mut Shop) -> Result<(), String> {
-    let number = shop.number("01");
-    let mut charge = shop.order(&number);
-    charge.account_id = Some("acc_unknown".to_owned());
-    shop.post(&charge).await?;
-    if shop.has(Flaw::ChargesNumberInstead) {
-        charge.account_id = None;
-        shop.post(&charge).await?;
-    }
-    let mut charge = shop.order(&number);
-    "mxn".clone_into(&mut charge.currency);
-    shop.post(&charge).await?;
-    if shop.has(Flaw::GuessesCurrency) {
-        CURRENCY.clone_into(&mut charge.currency);
-        shop.post(&charge).await?;
-    }
-    let mut charge = shop.order(&number);
-    let product = std::mem::replace(&mut charge.product, "ott-unheard-of".to_owned());
-    shop.post(&charge).await?;
-    if shop.has(Flaw::SwapsProduct) {
-        charge.product = product;
-        shop.post(&charge).await?;
+    for (case, flaw) in [(16, Flaw::ChargesNumberInstead), (17, Flaw::GuessesCurrency), (18, Flaw::SwapsProduct)] {
+        let number = proven(shop).await?;
+        let right = shop.order(&number);
+        let mut wrong = right.clone();
+        match case {
+            16 => wrong.account_id = Some("acc_unknown".to_owned()),
+            17 => "mxn".clone_into(&mut wrong.currency),
+            _ => "ott-unheard-of".clone_into(&mut wrong.product),
+        }
+        shop.post(&wrong).await?;
+        if shop.has(flaw) {
+            shop.post(&right).await?;
+        }
+        if shop.has(Flaw::PostsRefusedAnew) {
+            let anew = shop.order(&number);
+            shop.post(&anew).await?;
+        }
     }
     Ok(())
 }

@@ -20,6 +20,7 @@ use super::Outcome;
 use super::certify::cases;
 use super::certify::document::Document;
 use super::certify::faces::{Client, Face, Target};
+use super::certify::verify::shown;
 
 /// Longest wait for one answer.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -83,7 +84,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> i
     match runtime.block_on(certified(arguments, out)) {
         Ok(outcome) => Ok(outcome),
         Err(why) => {
-            writeln!(err, "error: {why}")?;
+            writeln!(err, "error: {}", shown(&why))?;
             Ok(Outcome::Failed)
         }
     }
@@ -145,5 +146,5 @@ fn told(finished: &Document, out: &mut dyn Write) -> Result<Outcome, String> {
 }
 
 fn say(out: &mut dyn Write, line: &str) -> Result<(), String> {
-    writeln!(out, "{line}").map_err(|error| format!("the output cannot be written: {error}"))
+    writeln!(out, "{}", shown(line)).map_err(|error| format!("the output cannot be written: {error}"))
 }

@@ -190,7 +190,11 @@ impl<'a> Trail<'a> {
                 None => passed(vec![place], "No charge came after the refund that failed."),
             },
             Behaviour::PurchaseFails => match self.posted_after_all(place, call) {
-                Some(at) => Finding::broken(vec![place, at], at, "The purchase that failed was posted after all."),
+                Some(at) => Finding::broken(
+                    vec![place, at],
+                    at,
+                    "The purchase that was refused was posted after all, without a new validation.",
+                ),
                 None => passed(vec![place], "The purchase was not posted."),
             },
         }
@@ -258,16 +262,43 @@ impl<'a> Trail<'a> {
         in_flow.or_else(same_id)
     }
 
+    /// Where a purchase that was refused is posted after all: under its id, or to its account as a charge that is new,
+    /// and without a validation of the account in between.
     fn posted_after_all(&self, place: usize, call: &Call) -> Option<usize> {
-        let posted = |known: &Call| {
-            known.rpc == Rpc::CreateTransaction
-                && known.transaction == call.transaction
-                && known.is(Fact::AmountPositive)
-                && known.outcome == "Success"
+        let account = self.whose_purchase(place, call);
+        let is_under_its_id = |known: &Call| call.transaction.is_some() && known.transaction == call.transaction;
+        let is_fresh = !self.before(place).any(|(_, known)| is_under_its_id(known) && known.succeeded());
+        let posts = |at: usize, known: &Call| {
+            self.is_new_charge(at, known)
+                && matches!(known.outcome.as_str(), "Success" | "Pending")
+                && ((is_fresh && is_under_its_id(known)) || (account.is_some() && self.account(known) == account))
         };
-        let fresh = call.transaction.is_some()
-            && !self.before(place).any(|(_, known)| known.transaction == call.transaction && known.succeeded());
-        self.after(place).find(|(_, known)| fresh && posted(known)).map(|(at, _)| at)
+        let validated = |at: usize, account: Option<Digest>| {
+            let mut between = self.after(place).take_while(|(other, _)| *other < at);
+            account.is_some() && between.any(|(_, known)| Self::lifts(known) && self.account(known) == account)
+        };
+        let found = self.after(place).find(|(at, known)| posts(*at, known) && !validated(*at, self.account(known)));
+        found.map(|(at, _)| at)
+    }
+
+    /// The account that a refused charge was meant for. One that names an account id of nobody is meant for the account
+    /// that was validated last, unless another customer's PIN was right too and is not followed by a charge yet: then
+    /// it may be either's, and is held against neither.
+    fn whose_purchase(&self, place: usize, call: &Call) -> Option<Digest> {
+        if call.account.is_some() || !call.is(Fact::AccountId) {
+            return self.account(call);
+        }
+        let last =
+            self.before(place).rev().find(|(_, known)| Self::lifts(known)).and_then(|(_, known)| self.account(known));
+        let is_charged = |from: usize, account: Option<Digest>| {
+            let mut later = self.before(place).skip(from).filter(|(_, later)| later.rpc == Rpc::CreateTransaction);
+            later.any(|(_, later)| later.account.is_none() || self.account(later) == account)
+        };
+        let may_be_anothers = self.before(place).any(|(at, known)| {
+            let account = self.account(known);
+            known.rpc == Rpc::ValidatePin && known.succeeded() && account != last && !is_charged(at, account)
+        });
+        last.filter(|_| !may_be_anothers)
     }
 
     /// A call that should have been the same request again and is another one.
@@ -290,6 +321,7 @@ impl<'a> Trail<'a> {
             known.rpc == call.rpc
                 && known.purchase.is_some()
                 && known.purchase == call.purchase
+                && self.account(known) == self.account(call)
                 && known.transaction != call.transaction
                 && wanted.facts.iter().all(|fact| known.is(*fact))
         };
@@ -306,12 +338,12 @@ impl<'a> Trail<'a> {
         Some(Finding::broken(vec![first, place], place, note))
     }
 
-    /// Whether the OTT had learned what became of a transaction between two places.
+    /// Whether the OTT had learned between two places what became of a transaction: by the answer to a repeat, a look at
+    /// it, a list or a watch.
     fn settled(&self, from: usize, to: usize, call: &Call) -> bool {
+        let Some(subject) = call.subject else { return false };
         self.before(to).skip(from.saturating_add(1)).any(|(_, known)| {
-            known.transaction == call.transaction
-                && matches!(known.rpc, Rpc::CreateTransaction | Rpc::GetTransaction)
-                && (matches!(known.outcome.as_str(), "Success" | "Failure") || known.code == "transaction-not-found")
+            known.finals.contains(&subject) || (known.subject == Some(subject) && known.code == "transaction-not-found")
         })
     }
 }

@@ -63,6 +63,10 @@ words! {
         CreateTransaction = "CreateTransaction",
         /// GET /transaction/{extTransactionId}.
         GetTransaction = "GetTransaction",
+        /// GET /transactions.
+        ListTransactions = "ListTransactions",
+        /// The stream of one transaction, once it has told the outcome.
+        WatchTransaction = "WatchTransaction",
         /// POST /notification.
         SendNotification = "SendNotification",
     }
@@ -116,7 +120,8 @@ pub struct Call {
     pub correlation: String,
     /// The address, masked; empty where there is none.
     pub address: String,
-    /// Whose account: of the address, else of the account id.
+    /// Whose account: of the address, else of the account id; the same however the account is named, where the gateway
+    /// knows that without asking. `None` where an account id is nobody's.
     pub account: Option<Digest>,
     /// The account id that the answer told, for calls that name the account by it.
     pub told_account: Option<Digest>,
@@ -124,9 +129,13 @@ pub struct Call {
     pub condition: Option<String>,
     /// `extTransactionId`.
     pub transaction: Option<Digest>,
+    /// The same with charge or refund: what an outcome is of.
+    pub subject: Option<Digest>,
+    /// What the answer told as final, each as a `subject`.
+    pub finals: Vec<Digest>,
     /// All that the request holds.
     pub request: Digest,
-    /// What is bought, by whom and for how much, whatever the sign and the id.
+    /// What is bought and for how much, whatever the sign, the id and the account.
     pub purchase: Option<Digest>,
     /// What can be said of the request.
     pub facts: Vec<Fact>,
@@ -191,6 +200,16 @@ pub struct Run {
     pub state: RunState,
     /// Calls that came and were not kept.
     pub left_out: u32,
+    /// How often the gateway stopped in disorder while it was open: calls of the last moments before may be missing.
+    pub interrupted: u32,
+}
+
+/// Whether a character of a name shows as itself and moves nothing: no control character, and none that turns the
+/// direction of what comes after it or breaks a line.
+#[must_use]
+pub fn is_plain(character: char) -> bool {
+    let turns = matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !character.is_control() && !turns
 }
 
 /// Reads a choice of cases such as `1-7,14`; empty stands for all.

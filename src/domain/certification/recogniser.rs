@@ -36,7 +36,8 @@ words! {
         SameRequestAgain = "same-request-again",
         /// No charge for that account, nor under that id, until a validation has succeeded.
         NoNewCharge = "no-new-charge",
-        /// The purchase is not posted under the same id after all.
+        /// The purchase is not posted after all: nothing is charged to that account, nor under that id, until a validation
+        /// has succeeded.
         PurchaseFails = "purchase-fails",
     }
 }

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::report::{self, count, evidence, when};
+use super::report::{self, MARK, count, evidence, when};
 use crate::domain::certification::RunState;
 use crate::domain::certification::judge::{Judged, Verdict};
 use crate::domain::certification::recogniser::Recogniser;
@@ -30,7 +30,8 @@ pub fn escaped(text: &str) -> String {
             other => out.push(other),
         }
     }
-    out
+    // Nobody's text reads like the mark of a signature.
+    out.replace(MARK, "onbill&#45;ed25519-")
 }
 
 /// The class of a verdict.
@@ -70,6 +71,14 @@ pub fn summary(report: &Report) -> String {
         let _ = writeln!(html, "<div><dt>{name}</dt><dd>{}</dd></div>", escaped(&value));
     }
     html.push_str("</dl>\n");
+    if run.interrupted > 0 {
+        let times = if run.interrupted == 1 { "once".to_owned() } else { format!("{} times", run.interrupted) };
+        let _ = writeln!(
+            html,
+            "<p class=\"interrupted\"><b>Interrupted {times}:</b> the gateway stopped in disorder while this run was open. Calls \
+             that were answered in the last moments before may be missing.</p>"
+        );
+    }
     html
 }
 
@@ -163,5 +172,6 @@ mod tests {
     #[test]
     fn a_callers_text_cannot_become_markup() {
         assert_eq!(escaped("<b>\"'&\u{0}"), "&lt;b&gt;&quot;&#39;&amp;\u{fffd}");
+        assert_eq!(escaped("onbill-ed25519-key:"), "onbill&#45;ed25519-key:");
     }
 }

@@ -121,6 +121,7 @@ impl Page {
             return told(StatusCode::FORBIDDEN, "The form is not of this session. Open the page again.");
         }
         if path == "sign-out" {
+            self.sessions.end(&session);
             return with_cookie(
                 to(ROOT),
                 &format!("{COOKIE_NAME}=; Path={ROOT}; Max-Age=0; HttpOnly; SameSite=Strict"),

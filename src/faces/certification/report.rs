@@ -17,8 +17,11 @@ use crate::domain::certification::{CASES, Call, RunState};
 use crate::flows::certification::Report;
 use crate::ports::certification::CertificateSigner;
 
-/// What comes before the signature in every format. Nothing else in a file can read so: it is of our own making.
+/// What comes before the signature in every format. It stands in a file once: in the text of a caller it is written by
+/// an escape of the format ([`html::escaped`], [`json_escaped`]), which reads the same and is not the same bytes.
 pub const SIGNATURE_MARK: &str = "onbill-ed25519-signature:";
+/// How both marks begin.
+pub const MARK: &str = "onbill-ed25519-";
 /// What comes before the public key.
 pub const KEY_MARK: &str = "onbill-ed25519-key:";
 
@@ -177,10 +180,17 @@ fn json_text(report: &Report, marks: &str) -> String {
         "run": run.id, "name": run.name, "startedAt": when(run.started_at), "finishedAt": finished,
         "passed": count(report, Verdict::Passed), "failed": count(report, Verdict::Failed),
         "incomplete": count(report, Verdict::Incomplete), "notSeen": count(report, Verdict::NotSeen),
-        "calls": report.calls.len(), "callsLeftOut": run.left_out,
-        "gateway": format!("onbill {}", env!("CARGO_PKG_VERSION")), "cases": cases, "signature": marks,
+        "calls": report.calls.len(), "callsLeftOut": run.left_out, "interrupted": run.interrupted,
+        "gateway": format!("onbill {}", env!("CARGO_PKG_VERSION")), "cases": cases,
     });
-    format!("{document:#}\n")
+    let text = json_escaped(&format!("{document:#}"));
+    let members = text.strip_suffix("\n}").unwrap_or_default();
+    format!("{members},\n  \"signature\": \"{marks}\"\n}}\n")
+}
+
+/// JSON in which nobody's text reads like a mark.
+fn json_escaped(text: &str) -> String {
+    text.replace(MARK, "onbill\\u002ded25519-")
 }
 
 fn junit(report: &Report, marks: &str) -> String {
@@ -193,13 +203,15 @@ fn junit(report: &Report, marks: &str) -> String {
          skipped=\"{skipped}\">\n  <testsuite name=\"{}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" \
          skipped=\"{skipped}\" timestamp=\"{}\">\n    <properties>\n\
          \x20     <property name=\"partner\" value=\"{}\"/>\n      <property name=\"run\" value=\"{}\"/>\n\
-         \x20     <property name=\"result\" value=\"{}\"/>\n      <property name=\"signature\" value=\"{marks}\"/>\n\
+         \x20     <property name=\"result\" value=\"{}\"/>\n      <property name=\"interrupted\" value=\"{}\"/>\n\
+         \x20     <property name=\"signature\" value=\"{marks}\"/>\n\
          \x20   </properties>\n",
         escaped(&report.run.name),
         when(report.run.started_at).trim_end_matches('Z'),
         escaped(report.run.partner.as_str()),
         escaped(&report.run.id),
         result(report),
+        report.run.interrupted,
     );
     for (known, judged) in &report.cases {
         let name = escaped(&format!("{:02} {}", known.case, known.title));

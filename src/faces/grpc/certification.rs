@@ -165,6 +165,7 @@ fn listed(run: &Run) -> pb::Run {
         finished_at: finished,
         calls: 0,
         calls_left_out: run.left_out,
+        interrupted: run.interrupted,
         cases: Vec::new(),
     }
 }

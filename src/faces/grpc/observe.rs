@@ -5,8 +5,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::domain::transaction::Transaction;
 use crate::faces::pb::v1 as pb;
-use crate::flows::certification::Sent;
+use crate::flows::certification::{Sent, Told};
 
 /// Where a service leaves what a request said, for whoever waits for the answer.
 #[derive(Clone, Default)]
@@ -18,10 +19,32 @@ impl Slot {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = sent;
     }
 
-    /// Takes it.
+    /// What was left.
     #[must_use]
-    pub fn take(&self) -> Sent {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    pub fn look(&self) -> Sent {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Hears of outcomes that a stream tells after its call was answered.
+#[derive(Clone)]
+pub struct Ear(Arc<dyn Fn(Sent, Told) + Send + Sync>);
+
+impl Ear {
+    /// Whatever is heard goes there.
+    #[must_use]
+    pub fn new(hears: impl Fn(Sent, Told) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(hears))
+    }
+
+    /// Hears how a transaction stands, before its caller does.
+    pub fn hear(&self, record: &Transaction) {
+        if let Some(status) = record.state.status().filter(|_| record.state.is_final()) {
+            let ext_transaction_id = record.key.ext_transaction_id.as_str().to_owned();
+            let description = record.key.kind.word().to_owned();
+            let told = Told { outcome: status.word().to_owned(), ..Told::default() };
+            (self.0)(Sent { ext_transaction_id, description, ..Sent::default() }, told);
+        }
     }
 }
 
@@ -38,7 +61,7 @@ macro_rules! silent {
 }
 
 silent! {
-    ListTransactionsRequest WatchTransactionRequest
+    ListTransactionsRequest
     ListMessagesRequest GetBillRequest AdvanceClockRequest ResetAccountRequest
     StartRunRequest GetRunRequest ListRunsRequest FinishRunRequest GetReportRequest
 }
@@ -77,6 +100,13 @@ impl Telling for pb::CreateTransactionRequest {
 }
 
 impl Telling for pb::GetTransactionRequest {
+    fn tell(&self) -> Option<Sent> {
+        let (ext_transaction_id, description) = (self.ext_transaction_id.clone(), self.kind.clone());
+        Some(Sent { ext_transaction_id, description, ..Sent::default() })
+    }
+}
+
+impl Telling for pb::WatchTransactionRequest {
     fn tell(&self) -> Option<Sent> {
         let (ext_transaction_id, description) = (self.ext_transaction_id.clone(), self.kind.clone());
         Some(Sent { ext_transaction_id, description, ..Sent::default() })

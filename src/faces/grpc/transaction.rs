@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
+use super::observe::Ear;
 use super::{caller, stop};
 use crate::faces::pb::v1 as pb;
 use crate::faces::stack::NamedDeadline;
@@ -65,10 +66,15 @@ impl pb::transaction_service_server::TransactionService for Transactions {
         let (caller, message) = caller(request)?;
         let list = wire::list_transactions(&message, &self.0, &caller).map_err(ApiError::invalid)?;
         let page = transactions::list(&self.0, &caller, list).await.map_err(stop)?;
-        Ok(Response::new(pb::ListTransactionsResponse {
+        let finals = page.transactions.iter().filter(|record| record.state.is_final());
+        let finals = finals.map(|record| (record.key.kind.word(), record.key.ext_transaction_id.as_str().to_owned()));
+        let told = Told { finals: finals.collect(), ..Told::default() };
+        let mut response = Response::new(pb::ListTransactionsResponse {
             transactions: page.transactions.iter().map(wire::listed_transaction).collect(),
             next_page_token: page.next_page_token,
-        }))
+        });
+        response.extensions_mut().insert(told);
+        Ok(response)
     }
 
     type WatchTransactionStream = Watched;
@@ -78,13 +84,17 @@ impl pb::transaction_service_server::TransactionService for Transactions {
         mut request: Request<pb::WatchTransactionRequest>,
     ) -> Result<Response<Self::WatchTransactionStream>, Status> {
         let until = request.extensions_mut().remove::<NamedDeadline>().map(|named| named.0);
+        let ear = request.extensions_mut().remove::<Ear>();
         let (caller, message) = caller(request)?;
         let kind = wire::watch_transaction(&message).map_err(ApiError::invalid)?;
         let id = &message.ext_transaction_id;
         let watch = watch::begin(&self.0, caller, id, kind, until).await.map_err(stop)?;
-        let told = futures_util::stream::unfold(watch, |mut watch| async move {
+        let told = futures_util::stream::unfold((watch, ear), |(mut watch, ear)| async move {
             let next = watch.next().await?;
-            Some((next.map(|record| wire::watched_transaction(&record)).map_err(stop), watch))
+            if let (Ok(record), Some(ear)) = (&next, &ear) {
+                ear.hear(record);
+            }
+            Some((next.map(|record| wire::watched_transaction(&record)).map_err(stop), (watch, ear)))
         });
         Ok(Response::new(Box::pin(told)))
     }

@@ -31,8 +31,8 @@ use subscriber::Subscriber;
 pub use file::BillError;
 
 use crate::domain::account::{Account, Eligibility, Standing};
-use crate::domain::address::Msisdn;
-use crate::domain::ids::{ChargeCode, Reference};
+use crate::domain::address::{Address, Msisdn};
+use crate::domain::ids::{AccountRef, ChargeCode, Reference};
 use crate::domain::money::{Currency, Money};
 use crate::domain::transaction::settle::Receipt;
 use crate::ports::Cause;
@@ -270,6 +270,11 @@ impl Csp for Sandbox {
 
 #[async_trait]
 impl sandbox::SandboxCsp for Sandbox {
+    fn account_of(&self, address: &Address) -> Option<AccountRef> {
+        let subscriber = Subscriber::find(&Identifier::Address(address.clone()))?;
+        Some(subscriber.account().reference)
+    }
+
     async fn messages(&self, number: &Msisdn, messages_max: usize) -> Result<Vec<ReceivedSms>, SandboxUnavailable> {
         match &self.phones {
             Phones::Own(inbox) => Ok(inbox.messages(number, messages_max)),

@@ -16,6 +16,8 @@ fn call(at_s: i64, account: u8, rpc: Rpc, status: u16, code: &str) -> Call {
         told_account: None,
         condition: None,
         transaction: None,
+        subject: None,
+        finals: Vec::new(),
         request: [0; 16],
         purchase: None,
         facts: Vec::new(),
@@ -28,9 +30,12 @@ fn call(at_s: i64, account: u8, rpc: Rpc, status: u16, code: &str) -> Call {
 
 /// A charge (or with `-` a refund) under an id.
 fn charge(at_s: i64, account: u8, id: u8, amount: i8, status: u16, outcome: &str) -> Call {
-    let sign = if amount < 0 { Fact::AmountNegative } else { Fact::AmountPositive };
+    let (sign, kind) = if amount < 0 { (Fact::AmountNegative, 100) } else { (Fact::AmountPositive, 0) };
+    let subject = [id.saturating_add(kind); 16];
     Call {
         transaction: Some([id; 16]),
+        subject: Some(subject),
+        finals: if matches!(outcome, "Success" | "Failure") { vec![subject] } else { Vec::new() },
         request: [id, amount.unsigned_abs(), u8::from(amount < 0), account, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         purchase: Some([amount.unsigned_abs(); 16]),
         facts: vec![sign],
@@ -133,6 +138,12 @@ fn a_repeat_is_the_same_request_and_a_doubt_is_no_reason_for_a_new_id() {
     used.violations = vec!["violation-on-extTransactionId".to_owned()];
     let mut looked = call(0, 1, Rpc::GetTransaction, 200, "");
     (looked.transaction, looked.outcome) = (Some([1; 16]), "Failure".to_owned());
+    (looked.subject, looked.finals) = (Some([1; 16]), vec![[1; 16]]);
+    let listed = |finals: &[u8]| Call {
+        finals: finals.iter().map(|id| [*id; 16]).collect(),
+        ..call(0, 1, Rpc::ListTransactions, 200, "")
+    };
+    let elsewhere = || Call { account: Some([2; 16]), ..booked(2, 5) };
     for (name, calls, verdict, evidence) in [
         ("once", vec![booked(1, 5)], NotSeen, vec![]),
         ("twice", vec![booked(1, 5), booked(1, 5)], Passed, vec![0, 1]),
@@ -142,6 +153,10 @@ fn a_repeat_is_the_same_request_and_a_doubt_is_no_reason_for_a_new_id() {
         ("a new id while pending", vec![pending(), booked(2, 5)], Failed, vec![0, 1]),
         ("another amount while pending", vec![pending(), booked(2, 6)], NotSeen, vec![]),
         ("a new id after a failure", vec![pending(), looked, booked(2, 5)], NotSeen, vec![]),
+        ("a new id after a list", vec![pending(), listed(&[7, 1]), booked(2, 5)], NotSeen, vec![]),
+        ("a list without it", vec![pending(), listed(&[7]), booked(2, 5)], Failed, vec![0, 2]),
+        ("a list with a refund of its id", vec![pending(), listed(&[101]), booked(2, 5)], Failed, vec![0, 2]),
+        ("somebody else buys the same", vec![pending(), elsewhere()], NotSeen, vec![]),
         ("another request under the id", vec![booked(1, 5), used], Failed, vec![0, 1]),
     ] {
         check(name, &case, &calls, verdict, &evidence);
@@ -204,9 +219,49 @@ fn an_account_id_is_its_account() {
 }
 
 #[test]
-fn a_refused_purchase_is_not_posted_under_its_id_after_all() {
+fn a_refused_purchase_is_not_posted_after_all_without_a_validation() {
+    use Verdict::{Failed, Passed};
     let case = recogniser(Rpc::CreateTransaction, 400, "invalid-partner-product", Behaviour::PurchaseFails, &[]);
     let refused = || Call { code: "invalid-partner-product".to_owned(), ..charge(0, 1, 3, 5, 400, "") };
-    check("fails", &case, &[refused(), charge(1, 1, 4, 5, 200, "Success")], Verdict::Passed, &[0]);
-    check("after all", &case, &[refused(), charge(1, 1, 3, 6, 200, "Success")], Verdict::Failed, &[0, 1]);
+    let booked = |account, id, amount| charge(1, account, id, amount, 200, "Success");
+    let valid = |account| call(1, account, Rpc::ValidateAccount, 200, "");
+    for (name, calls, verdict, evidence) in [
+        ("stops", vec![refused()], Passed, vec![0]),
+        ("its id", vec![refused(), booked(1, 3, 6)], Failed, vec![0, 1]),
+        ("a new id", vec![refused(), booked(1, 4, 5)], Failed, vec![0, 1]),
+        ("a new id, pending", vec![refused(), charge(1, 1, 4, 5, 200, "Pending")], Failed, vec![0, 1]),
+        ("refused again", vec![refused(), charge(1, 1, 4, 5, 400, "")], Passed, vec![0]),
+        ("somebody else", vec![refused(), booked(2, 4, 5)], Passed, vec![0]),
+        ("its id for somebody else", vec![refused(), booked(2, 3, 5)], Failed, vec![0, 1]),
+        ("a new purchase", vec![refused(), valid(1), booked(1, 4, 5)], Passed, vec![0]),
+        ("a new purchase of the same order", vec![refused(), valid(1), booked(1, 3, 5)], Passed, vec![0]),
+        ("another is validated", vec![refused(), valid(2), booked(1, 3, 5)], Failed, vec![0, 2]),
+        ("an older charge again", vec![booked(1, 8, 5), refused(), booked(1, 8, 5)], Passed, vec![1]),
+        ("the charge itself again", vec![booked(1, 3, 5), refused(), booked(1, 3, 5)], Passed, vec![1]),
+    ] {
+        check(name, &case, &calls, verdict, &evidence);
+    }
+}
+
+#[test]
+fn an_account_id_of_nobody_is_meant_for_whoever_was_validated_last_if_that_is_plain() {
+    use Verdict::{Failed, Passed};
+    let case = recogniser(Rpc::CreateTransaction, 404, "account-not-found", Behaviour::PurchaseFails, &[]);
+    let refused = || {
+        let known = charge(0, 1, 3, 5, 404, "");
+        let facts = vec![Fact::AccountId, Fact::AmountPositive];
+        Call { account: None, code: "account-not-found".to_owned(), facts, ..known }
+    };
+    let booked = |account| charge(1, account, 4, 5, 200, "Success");
+    let right = |account| call(0, account, Rpc::ValidatePin, 201, "");
+    for (name, calls, verdict, evidence) in [
+        ("nobody was", vec![refused(), booked(1)], Passed, vec![0]),
+        ("the last", vec![right(1), refused(), booked(1)], Failed, vec![1, 2]),
+        ("another", vec![right(1), refused(), booked(2)], Passed, vec![1]),
+        ("an earlier one is done", vec![right(2), booked(2), right(1), refused(), booked(1)], Failed, vec![3, 4]),
+        ("either of two", vec![right(2), right(1), refused(), booked(1)], Passed, vec![2]),
+        ("validated anew", vec![right(1), refused(), right(1), booked(1)], Passed, vec![1]),
+    ] {
+        check(name, &case, &calls, verdict, &evidence);
+    }
 }
