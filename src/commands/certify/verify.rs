@@ -11,7 +11,6 @@ use base64::engine::general_purpose::STANDARD;
 use ring::signature::{ED25519, UnparsedPublicKey};
 
 use super::command::print;
-use crate::domain::certification::is_plain;
 
 /// What comes before the signature.
 const SIGNATURE_MARK: &str = "onbill-ed25519-signature:";
@@ -114,8 +113,14 @@ pub fn verify(bytes: &[u8], key_wanted: Option<&str>) -> Result<Verified, String
 /// A text of somebody else, as a terminal may have it: what would not show as itself is written out.
 #[must_use]
 pub fn shown(text: &str) -> String {
+    let turns =
+        |character| matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let one = |character: char| {
-        if is_plain(character) { String::from(character) } else { character.escape_unicode().to_string() }
+        if !character.is_control() && !turns(character) {
+            String::from(character)
+        } else {
+            character.escape_unicode().to_string()
+        }
     };
     text.chars().map(one).collect()
 }
