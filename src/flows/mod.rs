@@ -40,6 +40,7 @@ pub mod watch;
 pub mod deliver;
 pub mod cloud_event;
 pub mod notify;
+pub mod rate;
 pub mod forget;
 pub mod sandbox;
 pub mod certification;

@@ -6,13 +6,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic_health::server::HealthReporter;
@@ -20,6 +20,7 @@ use tonic_health::server::HealthReporter;
 use super::admin::ledger::Overseen;
 use super::admin::{self, Admin};
 use super::config::tables::LogFormat;
+use super::config::redis::EphemeralStore;
 use super::config::{Config, Sources, temporary_root};
 use super::current::{self, Current, Living};
 use super::reload::Reloader;
@@ -33,9 +34,10 @@ use crate::faces::certification::session::Sessions;
 use crate::faces::grpc;
 use crate::faces::json::{JsonFace, JsonFaceError};
 use crate::faces::pb;
-use crate::faces::stack::{self, Front, Guard};
+use crate::faces::stack::{self, Front, Guard, Places};
 use crate::flows::Gateway;
 use crate::flows::certification::{self, Certification, Queue};
+use crate::flows::rate::{Rates, Sharing};
 use crate::flows::sandbox::Sandbox;
 
 /// Why a gateway did not start, or did not stop in order.
@@ -165,7 +167,7 @@ async fn live(
         None => None,
     };
     let certification = certifying.as_ref().map(|certifying| Arc::clone(&certifying.certification));
-    let faces = Faces::new(config, sandbox, certification);
+    let faces = Faces::new(config, &gateway, sandbox, certification);
     let health = faces.health();
     let (successor, current) = current::begin(faces.around(config, Arc::clone(&gateway))?);
     let overseen = Overseen { current: current.clone(), oversight };
@@ -299,14 +301,33 @@ pub struct Faces {
     certification: Option<Arc<Certification>>,
     health: HealthReporter,
     /// Calls at work are bounded over all configurations.
-    calls: Arc<Semaphore>,
+    places: Arc<Places>,
+    /// What has been called goes on to count where a rate stays the same.
+    rates: Mutex<Arc<Rates>>,
 }
 
 impl Faces {
-    fn new(config: &Config, sandbox: Option<Arc<Sandbox>>, certification: Option<Arc<Certification>>) -> Self {
+    fn new(
+        config: &Config,
+        gateway: &Gateway,
+        sandbox: Option<Arc<Sandbox>>,
+        certification: Option<Arc<Certification>>,
+    ) -> Self {
         let (health, _) = tonic_health::server::health_reporter();
-        let calls = Arc::new(Semaphore::new(config.server.requests_in_flight_max));
-        Self { sandbox, certification, health, calls }
+        let places = Places::new(config.server.requests_in_flight_max);
+        let sharing = match config.ephemeral.store {
+            EphemeralStore::Memory => Sharing::Alone,
+            EphemeralStore::Redis => Sharing::Among(NonZeroU32::new(config.redis.gateways).unwrap_or(NonZeroU32::MIN)),
+        };
+        let rates = Mutex::new(Arc::new(Rates::new(&gateway.directory, sharing, None)));
+        Self { sandbox, certification, health, places, rates }
+    }
+
+    /// The rates of a directory's partners, from now on.
+    fn rates(&self, gateway: &Gateway) -> Arc<Rates> {
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        *rates = Arc::new(rates.reconfigured(&gateway.directory));
+        Arc::clone(&rates)
     }
 
     fn health(&self) -> Health {
@@ -329,10 +350,12 @@ impl Faces {
         };
         let sessions = Sessions::new(Arc::clone(&gateway.secrets));
         let page = certification.clone().map(|certification| Page::new(certification, keys.clone(), sessions));
-        let passage = stack::Passage { bounds, calls: Arc::clone(&self.calls), certification };
+        let (places, rates) = (Arc::clone(&self.places), self.rates(&gateway));
+        let passage = stack::Passage { bounds, places, rates, certification };
         let own = Arc::clone(&gateway);
         let guard = Guard::new(own, keys, passage, pb::DESCRIPTORS, &services.keyed, services.routes)?;
-        let json = JsonFace::new(pb::DESCRIPTORS, &services.keyed, guard.in_process(), env!("CARGO_PKG_VERSION"))?;
+        let json = JsonFace::new(pb::DESCRIPTORS, &services.keyed, guard.in_process(), env!("CARGO_PKG_VERSION"))?
+            .waiting(milliseconds(config.server.body_read_timeout_ms));
         Ok(Living { front: Front::new(Arc::clone(&gateway), guard, json, page), gateway })
     }
 }
