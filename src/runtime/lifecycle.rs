@@ -188,10 +188,10 @@ async fn live(
     let admin_stop = CancellationToken::new();
     let mut background = work(config, &current, &overseen, &metrics, &stop);
     let admin = Admin { current: current.clone(), overseen, metrics, stop: stop.clone() };
-    let admin = tokio::spawn(admin::serve(admin_listener, admin, admin_stop.clone()));
+    let admin = tokio::spawn(admin::serve(admin_listener, admin, admin_bounds(config), admin_stop.clone()));
     let reloader = Reloader { sources, effective: config.effective.clone(), adapters, faces, successor };
     background.spawn(reloader.listen(asked, stop.clone()));
-    let server = tokio::spawn(serve::serve(listener, current, serve_bounds(config), stop.clone()));
+    let server = tokio::spawn(serve::serve("main", listener, current, serve_bounds(config), stop.clone()));
 
     tokio::select! {
         _ = terminate.recv() => {}
@@ -210,10 +210,8 @@ async fn live(
     }
     while background.join_next().await.is_some() {}
     admin_stop.cancel();
-    match admin.await {
-        Ok(ended) => Ok(ended?),
-        Err(error) => Err(LifeError::Io(io::Error::other(error))),
-    }
+    let _drained = admin.await.map_err(io::Error::other)?;
+    Ok(())
 }
 
 /// Lets answers and money that are under way come to their end, each within its bound.
@@ -287,12 +285,29 @@ fn forget_bounds(config: &Config) -> ForgetBounds {
 }
 
 fn serve_bounds(config: &Config) -> serve::Bounds {
-    serve::Bounds {
+    let seconds = |count: u32| Duration::from_secs(u64::from(count));
+    let limits = serve::Limits {
         connections_max: config.server.connections_max,
-        streams_max: config.server.streams_per_connection_max,
+        per_address_max: config.server.connections_per_address_max,
         head_read_timeout: Duration::from_millis(u64::from(config.server.header_read_timeout_ms)),
-        drain: Duration::from_secs(u64::from(config.server.drain_s)),
+        idle_timeout: seconds(config.server.idle_timeout_s),
+        age_max: config.server.connection_age_max_s.map(seconds),
+    };
+    serve::Bounds {
+        limits,
+        streams_max: config.server.streams_per_connection_max,
+        head_bytes_max: config.server.header_bytes_max,
+        headers_max: config.server.headers_max,
+        drain: seconds(config.server.drain_s),
     }
+}
+
+/// The operations port has connections of its own, and nothing under way there is worth waiting for.
+fn admin_bounds(config: &Config) -> serve::Bounds {
+    let connections_max = config.server.admin_connections_max;
+    let main = serve_bounds(config);
+    let limits = serve::Limits { connections_max, per_address_max: connections_max, ..main.limits };
+    serve::Bounds { limits, drain: Duration::from_secs(1), ..main }
 }
 
 /// What the faces of all configurations have in common.
