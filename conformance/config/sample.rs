@@ -9,7 +9,7 @@ use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Value};
 
 use onbill::runtime::config::schema::{self, ANY_ID, Place};
-use onbill::runtime::config::tables::{CspTable, Tables};
+use onbill::runtime::config::tables::{CspTable, RateTable, Tables};
 
 use super::{file, load};
 
@@ -80,7 +80,9 @@ fn the_table_of_keys_and_the_typed_tables_have_the_same_keys() {
 #[test]
 fn the_sample_shows_the_real_defaults() {
     let tables = Tables { csp: BTreeMap::from([("example".to_owned(), CspTable::default())]), ..Tables::default() };
-    let defaults = flattened(&Value::serialize(&tables).expect("values").into_dict().expect("a table"));
+    let mut defaults = flattened(&Value::serialize(&tables).expect("values").into_dict().expect("a table"));
+    let rate = Value::serialize(RateTable::default()).expect("values").into_dict().expect("a table");
+    defaults.extend(rate.into_iter().map(|(key, value)| (format!("partner.*.rate.{key}"), value)));
     let (text, uncommented) = sample();
     let shown = flattened(&Toml::from_str(&uncommented).expect("TOML"));
     let prose = prose(&text);

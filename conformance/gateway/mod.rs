@@ -17,6 +17,7 @@ mod lists;
 mod bad_input;
 mod isolation;
 mod sick_csps;
+mod limits;
 mod reload;
 mod currencies;
 pub mod grpc;

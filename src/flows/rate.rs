@@ -276,7 +276,8 @@ mod tests {
     #[test]
     fn a_gateway_alone_lets_the_burst_through_and_tells_what_is_left() {
         let meter = Meter::new(SharedRate { per_second: 1, burst: 3 }, Sharing::Alone);
-        let left: Vec<_> = (0..5).map(|_| meter.whole.check().map(|left| left.remaining_burst_capacity()).ok()).collect();
+        let left: Vec<_> =
+            (0..5).map(|_| meter.whole.check().map(|left| left.remaining_burst_capacity()).ok()).collect();
         assert_eq!(left, [Some(2), Some(1), Some(0), None, None]);
         let over = meter.over(Duration::from_millis(1_001));
         assert_eq!((over.standing.left, over.standing.reset_s), (0, 2));

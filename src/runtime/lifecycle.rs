@@ -5,8 +5,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use tonic_health::server::HealthReporter;
 
 use super::admin::ledger::Overseen;
 use super::admin::{self, Admin};
-use super::config::tables::LogFormat;
 use super::config::redis::EphemeralStore;
+use super::config::tables::LogFormat;
 use super::config::{Config, Sources, temporary_root};
 use super::current::{self, Current, Living};
 use super::reload::Reloader;

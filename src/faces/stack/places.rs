@@ -18,7 +18,7 @@ const SHED: &str = "onbill_requests_shed_total";
 
 /// The places of a gateway, over all configurations that it has while it runs.
 pub struct Places {
-    places_max: usize,
+    total: usize,
     taken: Mutex<Taken>,
     in_flight: Gauge,
     shed_full: Counter,
@@ -44,7 +44,7 @@ impl Places {
         describe_gauge!(IN_FLIGHT, "Calls of either face that are at work.");
         describe_counter!(SHED, "Calls that were turned away since all places were taken, or too many by one partner.");
         Arc::new(Self {
-            places_max,
+            total: places_max,
             taken: Mutex::default(),
             in_flight: gauge!(IN_FLIGHT),
             shed_full: counter!(SHED, "reason" => "full"),
@@ -55,7 +55,7 @@ impl Places {
     /// A place for a call of a partner; `None` where it has to be turned away.
     pub(super) fn take(self: &Arc<Self>, partner: &PartnerId) -> Option<Place> {
         let mut taken = self.taken();
-        let free = self.places_max.saturating_sub(taken.all);
+        let free = self.total.saturating_sub(taken.all);
         let own = taken.by_partner.get(partner).copied().unwrap_or_default();
         if own >= free {
             if free == 0 { &self.shed_full } else { &self.shed_share }.increment(1);
@@ -106,7 +106,7 @@ mod tests {
         let three = hold(&places, "three");
         assert_eq!((one.len(), two.len(), three.len()), (6, 3, 2));
         drop(one);
-        assert_eq!(hold(&places, "two").len(), 1, "what is free counts, whoever held it");
+        assert_eq!(hold(&places, "two").len(), 2, "what is free counts, whoever held it");
         drop((two, three));
         assert_eq!(hold(&places, "three").len(), 6);
         assert_eq!(places.taken().by_partner.len(), 0, "nothing is kept of those who hold nothing");
