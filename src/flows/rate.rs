@@ -100,7 +100,7 @@ impl Rates {
 /// What one partner has used at this gateway.
 struct Meter {
     rate: SharedRate,
-    /// The whole rate: no gateway alone ever lets through more, and one that is alone counts by nothing else.
+    /// The whole rate: what a gateway that is alone goes by, and what others go by to tell how much is left.
     whole: Limiter,
     shared: Option<Shared>,
 }
@@ -169,14 +169,15 @@ impl Meter {
         store: &Arc<dyn Ephemeral>,
         clock: &dyn Clock,
     ) -> Result<Standing, Over> {
-        let left = self.whole.check().map_err(|not_until| {
-            let wait = not_until.wait_time_from(MonotonicClock.now());
-            self.over(wait)
-        })?;
         if let Some(shared) = &self.shared {
             shared.take(partner, self.rate, store, clock).await.map_err(|wait| self.over(wait))?;
         }
-        let left = left.remaining_burst_capacity();
+        let left = match self.whole.check() {
+            Ok(left) => left.remaining_burst_capacity(),
+            // What all gateways share was counted already.
+            Err(_until) if self.shared.is_some() => 0,
+            Err(until) => return Err(self.over(until.wait_time_from(MonotonicClock.now()))),
+        };
         let used = self.rate.burst.saturating_sub(left);
         Ok(Standing { rate: self.rate, left, reset_s: used.div_ceil(self.rate.per_second.max(1)) })
     }
