@@ -36,7 +36,11 @@ async fn three_gateways_let_one_rate_through_and_each_its_share_while_redis_is_a
     assert!((15..=15 + flowed).contains(&through), "{through} in {flowed} s, {over} over");
     fleet.stores.redis.kill();
     let since = std::time::Instant::now();
-    let (through, _) = volley(&partners, 30).await;
+    // A gateway that knows the store to be empty asks it again only when a call has flowed in.
+    let mut through = 0;
+    while through == 0 && since.elapsed() < std::time::Duration::from_secs(20) {
+        through = volley(&partners, 10).await.0;
+    }
     let flowed = usize::try_from(since.elapsed().as_secs()).expect("not long") + 1;
     assert!((1..=3 * (5 + flowed)).contains(&through), "{through}: five each, a third of the burst");
 }

@@ -1,6 +1,6 @@
 //! More load than a CSP can bear: what is still served, to whom, and what is beside it.
 //!
-//! Invariant: the CSP takes the same 20 ms for each call and has the same few places before and during the flood, and what
+//! Invariant: the CSP takes the same 100 ms for each call and has the same few places before and during the flood, and what
 //! was served is read from its bill. Counts of two equally long times are compared, generously, since test machines are
 //! busy.
 
@@ -21,8 +21,8 @@ use super::counted;
 use crate::operator::{KEY, Operator, all_lines};
 
 /// Callers that keep the CSP busy, and ten times as many.
-const BUSY: usize = 8;
-const FLOOD: usize = 80;
+const BUSY: usize = 4;
+const FLOOD: usize = 40;
 /// How long each is looked at.
 const SPELL: Duration = Duration::from_secs(4);
 
@@ -36,7 +36,7 @@ struct Scene {
 impl Scene {
     async fn set() -> Self {
         let operator = Operator::start(&[]);
-        let slow = json!({ "fault": "delay", "delayMs": 20, "count": 1_000_000 });
+        let slow = json!({ "fault": "delay", "delayMs": 100, "count": 1_000_000 });
         assert_eq!(operator.client().post("/faults", &slow).await.status, 201);
         let partner = |name: &str| {
             let digest = KeyDigest::of(name.as_bytes());
@@ -48,7 +48,7 @@ impl Scene {
         let config = format!(
             "[csp.operator]\nadapter = \"http\"\nurl = \"http://{}\"\napi_key = \"{KEY}\"\ncurrency = \"MXN\"\n\
              msisdn_pattern = \"^[0-9]{{10}}$\"\nforget_after_s = 2\ncall_timeout_ms = 5000\n\
-             [csp.operator.guard]\ncalls_max = 4\nqueue_max = 16\nqueue_wait_ms = 250\nbreaker = false\n{}{}",
+             [csp.operator.guard]\ncalls_max = 2\nqueue_max = 8\nqueue_wait_ms = 2000\nbreaker = false\n{}{}",
             operator.authority(),
             partner("greedy"),
             partner("honest")
@@ -101,7 +101,7 @@ impl Flood {
                     assert_eq!(answer.header("retry-after"), "1", "{answer:?}");
                     refused.fetch_add(1, Ordering::SeqCst);
                     // All of them together ask for some ten times what the CSP can bear.
-                    tokio::time::sleep(Duration::from_millis(125)).await;
+                    tokio::time::sleep(Duration::from_millis(400)).await;
                 }
                 _ => panic!("{answer:?}"),
             }
@@ -138,7 +138,7 @@ async fn an_honest_partner_beside_a_greedy_one_keeps_its_rate_on_both_faces() {
     let flood = Flood::begin(&scene.greedy, FLOOD);
     let mut client = TransactionServiceClient::new(channel(&scene.gateway).await);
     let mut refused = Vec::new();
-    for turn in 0..40 {
+    for turn in 0..16 {
         let number = number("01");
         if turn % 2 == 0 {
             let answer = scene.honest.charge(&number, &id("honest"), json!({})).await;
@@ -164,7 +164,7 @@ async fn an_honest_partner_beside_a_greedy_one_keeps_its_rate_on_both_faces() {
         assert_eq!(health.status, 200, "the operations port answers beside it");
     }
     let greedy = flood.end().await;
-    println!("refused: {} of 40 of the honest partner's, {greedy} of the greedy one's", refused.len());
-    assert!(refused.len() <= 4, "{refused:?}");
+    println!("refused: {} of 16 of the honest partner's, {greedy} of the greedy one's", refused.len());
+    assert!(refused.len() <= 2, "{refused:?}");
     assert!(greedy > 40, "{greedy}: it was a flood");
 }

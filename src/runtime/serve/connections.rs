@@ -63,6 +63,7 @@ const PREFACE_BYTES: u64 = 24;
 pub(super) struct Connection {
     peer: IpAddr,
     began: Instant,
+    age_max: Option<Duration>,
     speaks: AtomicU8,
     received_bytes: AtomicU64,
     /// What had been received when the last request ended: more than that is a head on its way.
@@ -78,10 +79,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn new(peer: IpAddr) -> Self {
+    fn new(peer: IpAddr, age_max: Option<Duration>) -> Self {
         Self {
             peer,
             began: Instant::now(),
+            age_max,
             speaks: AtomicU8::new(SILENT),
             received_bytes: AtomicU64::new(0),
             idle_bytes: AtomicU64::new(0),
@@ -113,9 +115,16 @@ impl Connection {
         }
     }
 
-    /// A request has begun.
+    /// A request has begun. Where the connection is old, it is the last one that is answered over HTTP/1.1.
     pub(super) fn request_began(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
+        if self.is_old() {
+            self.tell(Told::Go);
+        }
+    }
+
+    fn is_old(&self) -> bool {
+        self.age_max.is_some_and(|age_max| self.began.elapsed() > age_max)
     }
 
     /// A request has ended, its answer's body included.
@@ -162,8 +171,7 @@ impl Connection {
     fn due(&self, limits: &Limits) -> Option<(Told, &'static str)> {
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         if !self.is_idle() {
-            let is_old = limits.age_max.is_some_and(|age_max| self.now_ms() > ms(age_max));
-            return (is_old && self.told.load(Ordering::Relaxed) == STAY).then_some((Told::Go, "age"));
+            return (self.is_old() && self.told.load(Ordering::Relaxed) == STAY).then_some((Told::Go, "age"));
         }
         let received = self.received_bytes.load(Ordering::Relaxed);
         let speaks = self.speaks.load(Ordering::Relaxed);
@@ -183,8 +191,8 @@ impl Connection {
         if self.idle_for_ms() > ms(limits.idle_timeout) {
             return Some((Told::Go, "idle"));
         }
-        let is_old = limits.age_max.is_some_and(|age_max| self.now_ms() > ms(age_max));
-        is_old.then_some((Told::Go, "age"))
+        // Over HTTP/1.1 an end between two requests may cross with the next one: there it comes with an answer.
+        (self.is_old() && speaks == HTTP2).then_some((Told::Go, "age"))
     }
 }
 
@@ -233,7 +241,7 @@ impl Connections {
         }
         let number = open.next;
         open.next = number.wrapping_add(1);
-        let connection = Arc::new(Connection::new(peer));
+        let connection = Arc::new(Connection::new(peer, self.limits.age_max));
         open.all.insert(number, Arc::clone(&connection));
         let count = open.by_address.entry(peer).or_default();
         *count = count.saturating_add(1);
