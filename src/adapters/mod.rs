@@ -9,3 +9,5 @@ pub mod ephemeral;
 pub mod clock;
 pub mod secrets;
 pub mod certification;
+pub mod spans;
+pub mod audit;

@@ -5,7 +5,7 @@
 //! 2. face: gRPC goes straight on, everything else is transcoded and then goes the same way; the page of certification,
 //!    which is there in the sandbox only, has sessions of its own.
 //!
-//! [`Guard`], once for each call of either face, which it counts:
+//! [`Guard`], once for each call of either face, which it counts, times and traces:
 //! 1. path: what is not there is told without a key, so that a typo is not taken for a wrong key;
 //! 2. authentication: nobody learns anything of a method, or makes it read a body, without a key;
 //! 3. load: a bounded number of calls at a time, and the rest are turned away before they cost anything;
@@ -16,8 +16,10 @@
 //!
 //! Invariant: no rule lives here. Deadlines here only stop waiting: CreateTransaction looks after its own work.
 
+mod auditing;
 mod deadline;
 mod noting;
+mod seen;
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
@@ -41,6 +43,7 @@ use tracing::Instrument;
 pub use self::deadline::{Bounds, NamedDeadline};
 use self::deadline::{named_deadline, time_allowed};
 use self::noting::Noting;
+use self::seen::Seen;
 use super::auth::Keys;
 use super::certification::page::Page;
 use super::json::JsonFace;
@@ -54,6 +57,7 @@ use crate::domain::ids::CorrelationId;
 use crate::domain::trace::Trace;
 use crate::flows::certification::Certification;
 use crate::flows::{Caller, Gateway};
+use crate::ports::audit::Audit;
 
 /// The header that ties one request's traces together.
 const CORRELATION_HEADER: HeaderName = HeaderName::from_static("x-correlation-id");
@@ -91,9 +95,10 @@ impl Front {
         let correlation =
             sent.and_then(CorrelationId::parse).unwrap_or_else(|| self.gateway.secrets.fresh_correlation_id());
         let echoed = HeaderValue::from_str(correlation.as_str()).ok();
-        let trace = trace(request.headers()).map(|trace| tracing::field::display(trace.trace_id()));
-        let span = tracing::info_span!("request", correlation = correlation.as_str(), trace);
+        let trace = trace(request.headers()).unwrap_or_else(|| Trace::begun_by(&correlation));
+        let span = tracing::info_span!("request", correlation = correlation.as_str(), trace = %trace.trace_id());
         request.extensions_mut().insert(correlation);
+        request.extensions_mut().insert(trace);
         let face = if is_grpc(request.headers()) { Face::Grpc } else { Face::Json };
         request.extensions_mut().insert(face);
         let mut response = if face == Face::Grpc {
@@ -138,6 +143,7 @@ struct Layers {
     measures: Measures,
     routes: Routes,
     certification: Option<Arc<Certification>>,
+    audit: Option<Arc<dyn Audit>>,
 }
 
 /// The methods that need a key, and the fields of each in the order in which violations are listed.
@@ -169,6 +175,8 @@ pub struct Passage {
     pub calls: Arc<Semaphore>,
     /// Who watches it, in the sandbox.
     pub certification: Option<Arc<Certification>>,
+    /// Where what changes something is written down.
+    pub audit: Option<Arc<dyn Audit>>,
 }
 
 impl Guard {
@@ -184,10 +192,11 @@ impl Guard {
         services: &[&str],
         routes: Routes,
     ) -> Result<Self, prost_reflect::DescriptorError> {
-        let Passage { bounds, calls, certification } = passage;
+        let Passage { bounds, calls, certification, audit } = passage;
         let methods = Methods::of(descriptors, services)?;
-        let measures = Measures::new(methods.paths.iter());
-        Ok(Self(Arc::new(Layers { gateway, keys, bounds, calls, methods, measures, routes, certification })))
+        let partners = gateway.directory.partners().map(|partner| partner.id.clone());
+        let measures = Measures::new(methods.paths.iter(), partners);
+        Ok(Self(Arc::new(Layers { gateway, keys, bounds, calls, methods, measures, routes, certification, audit })))
     }
 
     /// The guard as a service, for the transcoder to call.
@@ -197,15 +206,10 @@ impl Guard {
     }
 
     async fn answer(self, request: Request<Body>) -> Response<Body> {
-        let (path, started) = (request.uri().path().to_owned(), Instant::now());
-        let passed = self.0.pass(request).await;
-        let failed = match &passed {
-            Ok(response) => {
-                response.extensions().get::<tonic::Status>().map(|status| ApiError::from_status(status).code)
-            }
-            Err(error) => Some(error.code),
-        };
-        self.0.measures.ended(&path, failed, started.elapsed());
+        let mut seen = Seen::begin(&self.0, &request);
+        let passed = self.0.pass(request, &mut seen).await;
+        seen.answered(&passed);
+        drop(seen);
         match passed {
             Ok(response) => response,
             Err(error) => tonic::Status::from(error).into_http(),
@@ -229,7 +233,7 @@ impl Service<Request<Body>> for Guard {
 }
 
 impl Layers {
-    async fn pass(&self, mut request: Request<Body>) -> Result<Response<Body>, ApiError> {
+    async fn pass(&self, mut request: Request<Body>, seen: &mut Seen<'_>) -> Result<Response<Body>, ApiError> {
         let path = request.uri().path();
         if OPEN_PREFIXES.iter().any(|prefix| path.starts_with(prefix)) {
             let response = self.serve(request).await;
@@ -246,6 +250,7 @@ impl Layers {
         }
         let partner = self.keys.partner(request.headers()).cloned();
         let partner = partner.ok_or(ApiError::new(ErrorCode::AuthorizationFailure))?;
+        seen.belongs_to(&partner);
         let _permit = Arc::clone(&self.calls)
             .try_acquire_owned()
             .map_err(|_full| ApiError::new(ErrorCode::ServiceUnavailable).retry_after(super::grpc::RETRY_AFTER_S))?;
@@ -253,9 +258,9 @@ impl Layers {
         let correlation = correlation.unwrap_or_else(|| self.gateway.secrets.fresh_correlation_id());
         let now = Instant::now();
         let deadline = now.checked_add(time_allowed(request.headers(), &self.bounds)).unwrap_or(now);
-        let trace = trace(request.headers()).unwrap_or_else(|| Trace::begun_by(&correlation));
-        let caller = Caller { partner, correlation, trace, deadline };
+        let caller = Caller { partner, correlation, trail: seen.trail(), deadline };
         let noting = self.certification.as_ref().and_then(|seen| Noting::of(seen, &mut request, &caller));
+        seen.is_let_in(&mut request, &caller);
         let answered = self.within_deadline(request, caller).await;
         if let Some(noting) = noting {
             noting.note(&answered);

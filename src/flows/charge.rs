@@ -83,7 +83,7 @@ pub(super) async fn work(gateway: &Arc<Gateway>, ask: &Ask, stage: &Stage) -> Re
         if recalled == Recalled::Another {
             return Err(Refusal::AlreadyUsed.into());
         }
-        match booking::open(gateway, unit, stage).await? {
+        match booking::open(gateway, unit, &ask.caller, stage).await? {
             Opened::Durable(record) => {
                 return booking::book(gateway, *record, &ask.caller, stage, leased_until).await;
             }

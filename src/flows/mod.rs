@@ -26,6 +26,7 @@ use crate::ports::ephemeral::{Ephemeral, EphemeralUnavailable, Ticket};
 use crate::ports::ledger::{Ledger, LedgerUnavailable};
 use crate::ports::outbox::Outbox;
 use crate::ports::secrets::Secrets;
+use crate::ports::spans::Spans;
 
 pub mod charge;
 pub mod refund;
@@ -43,6 +44,9 @@ pub mod notify;
 pub mod forget;
 pub mod sandbox;
 pub mod certification;
+pub mod trail;
+
+use self::trail::{Asking, Trail};
 
 /// Everything that the stories need of the world.
 pub struct Gateway {
@@ -72,6 +76,8 @@ pub struct Gateway {
     pub bounds: Bounds,
     /// Who watches which transaction.
     pub watchers: Arc<watch::Watchers>,
+    /// Where spans go; `None`: nothing is recorded.
+    pub spans: Option<Arc<dyn Spans>>,
     /// Work that goes on whether or not its caller still waits. A shutdown waits for it.
     pub tasks: TaskTracker,
 }
@@ -98,8 +104,8 @@ pub struct Caller {
     pub partner: Arc<Partner>,
     /// Goes with every log line and CSP call.
     pub correlation: CorrelationId,
-    /// The trace that the request is part of, as it was received or begun here.
-    pub trace: Trace,
+    /// Where the request stands in its trace, and what it leaves there.
+    pub trail: Trail,
     /// When the caller stops waiting.
     pub deadline: Instant,
 }
@@ -112,8 +118,8 @@ impl Caller {
     }
 
     /// What goes with a call to a CSP on the caller's behalf.
-    fn call(&self, profile: &CspProfile, time_left: Duration) -> CallContext {
-        call(profile, self.correlation.clone(), self.trace, time_left)
+    fn call(&self, profile: &CspProfile, asking: &Asking, time_left: Duration) -> CallContext {
+        call(profile, self.correlation.clone(), asking.trace(), time_left)
     }
 }
 
@@ -186,6 +192,7 @@ impl Gateway {
             instance: self.instance.clone(),
             watchers: Arc::clone(&self.watchers),
             flights_asked: Arc::clone(&self.flights_asked),
+            spans: self.spans.clone(),
             tasks: self.tasks.clone(),
         }
     }

@@ -163,6 +163,11 @@ pub enum CspError {
 /// An operator.
 #[async_trait]
 pub trait Csp: Send + Sync {
+    /// What is known of the CSP without asking it, in a word for people. An adapter by itself knows nothing ill of it.
+    fn standing(&self) -> &'static str {
+        "ok"
+    }
+
     /// Looks an account up, for a purchase of a product where one is named. `Ok(None)`: the CSP does not know it.
     async fn account(
         &self,

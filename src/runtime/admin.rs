@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::current::Current;
+use super::ready::Standing;
 use super::webhooks;
 
 use self::ledger::Overseen;
@@ -33,8 +34,8 @@ pub struct Admin {
     pub overseen: Overseen,
     /// Prints what is measured.
     pub metrics: PrometheusHandle,
-    /// Once it is called the gateway is not ready any more.
-    pub stop: CancellationToken,
+    /// Whether it can take requests.
+    pub standing: Standing,
 }
 
 /// Serves until `stop` is called.
@@ -67,18 +68,8 @@ fn router(admin: Admin) -> Router {
 }
 
 async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
-    if admin.stop.is_cancelled() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
-    }
-    let gateway = admin.current.gateway();
-    let (ledger, ephemeral) = tokio::join!(gateway.ledger.check(), ephemeral::line(&gateway));
-    match ledger {
-        Ok(()) => (StatusCode::OK, format!("ledger: ok\n{ephemeral}")),
-        Err(error) => {
-            let note = error.0.to_note();
-            (StatusCode::SERVICE_UNAVAILABLE, format!("ledger: {note}\n{ephemeral}"))
-        }
-    }
+    let found = admin.standing.look().await;
+    (if found.is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, found.lines)
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {

@@ -12,6 +12,7 @@ pub mod tables;
 pub mod directory;
 pub mod redis;
 pub mod postgres;
+pub mod seeing;
 mod layers;
 mod relations;
 mod sandbox;
@@ -30,6 +31,7 @@ use self::layers::Layers;
 use self::postgres::{Ledger, Postgres};
 use self::problem::{Problem, Problems};
 use self::redis::{Ephemeral, Redis};
+use self::seeing::{Audit, Traces};
 use self::shape::Report;
 use self::tables::{Charge, GuardTable, Keys, Log, Pin, Reconcile, Retention, Sandbox, Server, Tables, Webhooks};
 use crate::domain::api_key::PartnerKeys;
@@ -110,6 +112,10 @@ pub struct Config {
     pub ledger: Ledger,
     /// How PostgreSQL is reached.
     pub postgres: Postgres,
+    /// Spans, and where they go.
+    pub traces: Traces,
+    /// The audit log.
+    pub audit: Audit,
     /// The built-in sandbox.
     pub sandbox: Sandbox,
     /// All partners and CSPs.
@@ -162,6 +168,8 @@ impl Config {
             ledger,
             postgres,
             webhooks,
+            traces,
+            audit,
             sandbox,
             csp: _,
             partner: _,
@@ -180,6 +188,8 @@ impl Config {
             redis,
             ledger,
             postgres,
+            traces,
+            audit,
             sandbox,
             directory: built.directory,
             partner_keys: built.keys,

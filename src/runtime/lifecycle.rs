@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use super::admin::{self, Admin};
 use super::config::tables::LogFormat;
 use super::config::{Config, Sources, temporary_root};
 use super::current::{self, Current, Living};
+use super::ready::{self, Health, Standing};
 use super::reload::Reloader;
 use super::serve;
 use super::telemetry::{self, Format, TelemetryError};
@@ -37,6 +38,7 @@ use crate::faces::stack::{self, Front, Guard};
 use crate::flows::Gateway;
 use crate::flows::certification::{self, Certification, Queue};
 use crate::flows::sandbox::Sandbox;
+use crate::ports::audit::{Audit, Entry, Who};
 
 /// Why a gateway did not start, or did not stop in order.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +108,7 @@ pub fn run(config: &Config, sources: Sources, told: impl FnOnce(&Listening)) -> 
     };
     telemetry::logs(&config.log.filter, format)?;
     let metrics = telemetry::metrics()?;
+    log_settings(config);
     let data_dir = DataDir::of(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // Stores open outside of it, since they block, but know it: connections are kept by tasks.
@@ -154,22 +157,24 @@ async fn live(
     data_dir: &DataDir,
     told: impl FnOnce(&Listening),
 ) -> Result<(), LifeError> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut signals = Signals::new()?;
     // From here on a SIGHUP ends nothing any more.
     let asked = signal(SignalKind::hangup())?;
-    let stop = CancellationToken::new();
-    let Wired { gateway, oversight, sandbox, adapters, certification } = wired;
+    let (stop, admin_stop) = (CancellationToken::new(), CancellationToken::new());
+    let Wired { gateway, oversight, sandbox, adapters, mut recorders, certification } = wired;
+    recorders.start();
+    let audit = recorders.audit();
     let certifying = match certification {
         Some((certification, queue)) => Some(Certifying::begin(certification, queue).await?),
         None => None,
     };
     let certification = certifying.as_ref().map(|certifying| Arc::clone(&certifying.certification));
-    let faces = Faces::new(config, sandbox, certification);
+    let faces = Faces::new(config, sandbox, certification.clone(), audit.clone());
     let health = faces.health();
     let (successor, current) = current::begin(faces.around(config, Arc::clone(&gateway))?);
-    let overseen = Overseen { current: current.clone(), oversight };
-    health.serve().await;
+    let overseen = Overseen { current: current.clone(), oversight, audit: audit.clone() };
+    let standing = Standing::new(current.clone(), audit.clone(), &data_dir.path);
+    health.tell(&standing.look().await).await;
     let listener = listen("server.listen", config.server.listen).await?;
     let admin_listener = listen("server.admin_listen", config.server.admin_listen).await?;
     told(&Listening {
@@ -179,24 +184,24 @@ async fn live(
         is_temporary: data_dir.temporary,
         is_sandbox: config.sandbox.enabled,
     });
-    for entry in &config.effective.0 {
-        tracing::debug!(key = entry.key, value = entry.value, origin = entry.origin, "setting");
-    }
+    note(audit.as_ref(), "start", config);
 
-    let admin_stop = CancellationToken::new();
     let mut background = work(config, &current, &overseen, &metrics, &stop);
-    let admin = Admin { current: current.clone(), overseen, metrics, stop: stop.clone() };
-    let admin = tokio::spawn(admin::serve(admin_listener, admin, admin_stop.clone()));
-    let reloader = Reloader { sources, effective: config.effective.clone(), adapters, faces, successor };
-    background.spawn(reloader.listen(asked, stop.clone()));
-    let server = tokio::spawn(serve::serve(listener, current, serve_bounds(config), stop.clone()));
-
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    if let Some(certification) = certification {
+        background.spawn(workers::measure_certification(certification, stop.clone()));
     }
-    tracing::info!("stopping: no new connections, answering what is under way");
-    health.shut_down().await;
+    background.spawn(ready::watch(standing.clone(), health.clone(), stop.clone()));
+    let admin = Admin { current: current.clone(), overseen, metrics, standing: standing.clone() };
+    let admin = tokio::spawn(admin::serve(admin_listener, admin, admin_stop.clone()));
+    let effective = config.effective.clone();
+    let reloader = Reloader { sources, effective, adapters, faces, successor, audit: audit.clone() };
+    background.spawn(reloader.listen(asked, stop.clone()));
+    let leaving = standing.leaving.clone();
+    let server = tokio::spawn(serve::serve(listener, current, serve_bounds(config), stop.clone(), leaving));
+
+    signals.one().await;
+    note(audit.as_ref(), "stop", config);
+    leave(config, &standing, &health, &mut signals).await;
     stop.cancel();
     gateway.watchers.close();
     if let Some(certifying) = &certifying {
@@ -207,11 +212,48 @@ async fn live(
         certifying.end().await;
     }
     while background.join_next().await.is_some() {}
+    recorders.end().await;
     admin_stop.cancel();
     match admin.await {
         Ok(ended) => Ok(ended?),
         Err(error) => Err(LifeError::Io(io::Error::other(error))),
     }
+}
+
+/// What asks the gateway to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for one.
+    async fn one(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Says that the gateway stops, and goes on as before until load balancers have had the time to notice, or whoever asks
+/// is in a hurry and asks twice.
+async fn leave(config: &Config, standing: &Standing, health: &Health, signals: &mut Signals) {
+    standing.leaving.cancel();
+    health.tell(&standing.look().await).await;
+    let pause = Duration::from_millis(u64::from(config.server.drain_delay_ms));
+    if !pause.is_zero() {
+        tracing::info!(pause_ms = config.server.drain_delay_ms, "not ready any more: load balancers may notice");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = signals.one() => {}
+        }
+    }
+    tracing::info!("stopping: no new connections, answering what is under way");
 }
 
 /// Lets answers and money that are under way come to their end, each within its bound.
@@ -225,6 +267,24 @@ async fn finish(config: &Config, gateway: &Gateway, server: JoinHandle<bool>) {
     let lease = Duration::from_secs(u64::from(config.charge.lease_s));
     if tokio::time::timeout(lease, gateway.tasks.wait()).await.is_err() {
         tracing::error!("some transactions are left to reconciliation");
+    }
+}
+
+fn log_settings(config: &Config) {
+    for entry in &config.effective.0 {
+        tracing::debug!(key = entry.key, value = entry.value, origin = entry.origin, "setting");
+    }
+}
+
+/// Writes down that the gateway has started, or is asked to stop.
+fn note(audit: Option<&Arc<dyn Audit>>, what: &'static str, config: &Config) {
+    if let Some(audit) = audit {
+        let details = vec![
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("listen", config.server.listen.to_string()),
+            ("settings", config.effective.digest()),
+        ];
+        audit.note(Entry { who: Who::Gateway, what: what.into(), outcome: "ok".into(), details });
     }
 }
 
@@ -297,20 +357,26 @@ fn serve_bounds(config: &Config) -> serve::Bounds {
 pub struct Faces {
     sandbox: Option<Arc<Sandbox>>,
     certification: Option<Arc<Certification>>,
+    audit: Option<Arc<dyn Audit>>,
     health: HealthReporter,
     /// Calls at work are bounded over all configurations.
     calls: Arc<Semaphore>,
 }
 
 impl Faces {
-    fn new(config: &Config, sandbox: Option<Arc<Sandbox>>, certification: Option<Arc<Certification>>) -> Self {
+    fn new(
+        config: &Config,
+        sandbox: Option<Arc<Sandbox>>,
+        certification: Option<Arc<Certification>>,
+        audit: Option<Arc<dyn Audit>>,
+    ) -> Self {
         let (health, _) = tonic_health::server::health_reporter();
         let calls = Arc::new(Semaphore::new(config.server.requests_in_flight_max));
-        Self { sandbox, certification, health, calls }
+        Self { sandbox, certification, audit, health, calls }
     }
 
     fn health(&self) -> Health {
-        Health { reporter: self.health.clone(), services: grpc::keyed(self.sandbox.is_some()) }
+        Health::new(self.health.clone(), grpc::keyed(self.sandbox.is_some()))
     }
 
     /// Builds the faces around a gateway.
@@ -329,30 +395,11 @@ impl Faces {
         };
         let sessions = Sessions::new(Arc::clone(&gateway.secrets));
         let page = certification.clone().map(|certification| Page::new(certification, keys.clone(), sessions));
-        let passage = stack::Passage { bounds, calls: Arc::clone(&self.calls), certification };
+        let passage =
+            stack::Passage { bounds, calls: Arc::clone(&self.calls), certification, audit: self.audit.clone() };
         let own = Arc::clone(&gateway);
         let guard = Guard::new(own, keys, passage, pb::DESCRIPTORS, &services.keyed, services.routes)?;
         let json = JsonFace::new(pb::DESCRIPTORS, &services.keyed, guard.in_process(), env!("CARGO_PKG_VERSION"))?;
         Ok(Living { front: Front::new(Arc::clone(&gateway), guard, json, page), gateway })
-    }
-}
-
-/// Tells health checkers that the gateway stops.
-struct Health {
-    reporter: HealthReporter,
-    services: Vec<&'static str>,
-}
-
-impl Health {
-    async fn shut_down(&self) {
-        for service in self.services.iter().chain([&""]) {
-            self.reporter.set_service_status(*service, tonic_health::ServingStatus::NotServing).await;
-        }
-    }
-
-    async fn serve(&self) {
-        for service in self.services.iter().chain([&""]) {
-            self.reporter.set_service_status(*service, tonic_health::ServingStatus::Serving).await;
-        }
     }
 }

@@ -36,7 +36,16 @@ pub struct Bounds {
 }
 
 /// Serves until `stop` is called, then answers what is under way. True: all of it was answered in time.
-pub async fn serve(listener: TcpListener, front: Current, bounds: Bounds, stop: CancellationToken) -> bool {
+///
+/// From `leaving` on, which may be called before, every answer over HTTP/1.1 asks its client to connect anew: clients that
+/// keep connections have gone elsewhere before this gateway closes them.
+pub async fn serve(
+    listener: TcpListener,
+    front: Current,
+    bounds: Bounds,
+    stop: CancellationToken,
+    leaving: CancellationToken,
+) -> bool {
     let connections = Arc::new(Semaphore::new(bounds.connections_max));
     let graceful = GracefulShutdown::new();
     let builder = builder(&bounds);
@@ -57,7 +66,8 @@ pub async fn serve(listener: TcpListener, front: Current, bounds: Bounds, stop: 
                 continue;
             }
         };
-        let connection = graceful.watch(connect(&builder, stream, front.clone()).into_owned());
+        let connection =
+            graceful.watch(connect(&builder, stream, FrontService(front.clone(), leaving.clone())).into_owned());
         tokio::spawn(async move {
             // A connection that breaks is its client's matter; what it had started goes on.
             if let Err(error) = connection.await {
@@ -91,17 +101,17 @@ fn builder(bounds: &Bounds) -> Builder<TokioExecutor> {
 fn connect(
     builder: &Builder<TokioExecutor>,
     stream: TcpStream,
-    front: Current,
+    front: FrontService,
 ) -> hyper_util::server::conn::auto::Connection<'_, TokioIo<TcpStream>, FrontService, TokioExecutor> {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "small packets may be held back");
     }
-    builder.serve_connection(TokioIo::new(stream), FrontService(front))
+    builder.serve_connection(TokioIo::new(stream), front)
 }
 
 /// The front of the moment as hyper calls it.
 #[derive(Clone)]
-struct FrontService(Current);
+struct FrontService(Current, CancellationToken);
 
 impl hyper::service::Service<http::Request<Incoming>> for FrontService {
     type Response = http::Response<tonic::body::Body>;
@@ -111,6 +121,13 @@ impl hyper::service::Service<http::Request<Incoming>> for FrontService {
     fn call(&self, request: http::Request<Incoming>) -> Self::Future {
         // Taken anew for each request: a connection may outlive a configuration.
         let front = self.0.front();
-        Box::pin(async move { Ok(front.answer(request).await) })
+        let (leaving, is_http1) = (self.1.clone(), request.version() < http::Version::HTTP_2);
+        Box::pin(async move {
+            let mut response = front.answer(request).await;
+            if is_http1 && leaving.is_cancelled() {
+                response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+            }
+            Ok(response)
+        })
     }
 }

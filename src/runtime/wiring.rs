@@ -5,7 +5,9 @@
 
 mod ephemeral;
 pub mod ledger;
+pub mod recorders;
 mod sandbox;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,6 +28,7 @@ use super::config::{Config, SANDBOX_CSP};
 use super::csp_suite::Reach;
 use super::sandbox_csp::Protocol;
 use super::use_cases::{self, UseCaseError};
+use crate::adapters::audit;
 use crate::adapters::certification::sqlite::{RUNS_FILE, RunFile, RunFileError};
 use crate::adapters::clock::{ClockFileError, ManualClock, MovableSystemClock, SystemClock};
 use crate::adapters::courier::http::HttpCourier;
@@ -55,7 +58,9 @@ use crate::ports::secrets::Secrets;
 
 pub use self::ephemeral::EphemeralError;
 use self::ledger::LedgerError;
+use self::recorders::Recorders;
 use self::sandbox::SandboxPlace;
+use self::traces::TracesError;
 
 /// The file of the permanent key, where the configuration names no other.
 pub const MASTER_KEY_FILE: &str = "master.key";
@@ -91,6 +96,12 @@ pub enum WiringError {
     /// Short-lived state.
     #[error(transparent)]
     Ephemeral(#[from] EphemeralError),
+    /// The collector of traces.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] audit::OpenError),
     /// The courier.
     #[error("events cannot be sent")]
     Courier(#[from] rustls::Error),
@@ -139,6 +150,8 @@ pub struct Wired {
     pub sandbox: Option<Arc<Sandbox>>,
     /// How its CSPs are spoken to, to be kept where another configuration says the same.
     pub adapters: Adapters,
+    /// What records calls.
+    pub recorders: Recorders,
     /// Certification of OTTs, in the sandbox, and what it has seen and not kept yet.
     pub certification: Option<(Arc<Certification>, Queue)>,
 }
@@ -168,6 +181,8 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
     })?;
     drop(place);
     let instance = InstanceId::new(secrets.fresh_correlation_id().as_str());
+    let (spans, exporter) = traces::traces(&config.traces, &instance)?.unzip();
+    let recorders = Recorders::new(exporter, recorders::audit(config, data_dir)?);
     let gateway = Arc::new(Gateway {
         directory: Arc::new(config.directory.clone()),
         csps: adapters.csps(),
@@ -181,6 +196,7 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
         instance,
         bounds: bounds(config),
         watchers: Arc::new(Watchers::default()),
+        spans,
         flights_asked: Arc::default(),
         tasks: TaskTracker::new(),
     });
@@ -192,7 +208,7 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
         Some(sandbox) => Some(certification(config, &gateway, sandbox, data_dir)?),
         None => None,
     };
-    Ok(Wired { gateway, oversight, sandbox, adapters, certification })
+    Ok(Wired { gateway, oversight, sandbox, adapters, recorders, certification })
 }
 
 /// Builds the gateway of another configuration around what a running one has. A CSP that is the same keeps its adapter:

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::postgres::{Ledger, Postgres};
 use super::redis::{Ephemeral, Redis};
+use super::seeing::{Audit, Traces};
 
 /// The whole configuration as written.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -42,6 +43,10 @@ pub struct Tables {
     pub ledger: Ledger,
     /// `[postgres]`
     pub postgres: Postgres,
+    /// `[traces]`
+    pub traces: Traces,
+    /// `[audit]`
+    pub audit: Audit,
     /// `[sandbox]`
     pub sandbox: Sandbox,
     /// `[csp.<id>]`
@@ -76,6 +81,8 @@ pub struct Server {
     pub header_read_timeout_ms: u32,
     /// Seconds after which a connection without requests is closed.
     pub idle_timeout_s: u32,
+    /// Milliseconds between "not ready" and the end of listening, at a shutdown.
+    pub drain_delay_ms: u32,
     /// Seconds that requests at work are given at a shutdown.
     pub drain_s: u32,
 }
@@ -94,6 +101,7 @@ impl Default for Server {
             streams_per_connection_max: 256,
             header_read_timeout_ms: 10_000,
             idle_timeout_s: 300,
+            drain_delay_ms: 0,
             drain_s: 10,
         }
     }

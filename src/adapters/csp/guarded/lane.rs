@@ -9,6 +9,7 @@ use metrics::{Counter, Gauge, counter, gauge};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::ids::CspId;
+use crate::ports::measures::{CSP_IN_FLIGHT, CSP_PLACES, CSP_QUEUE, CSP_QUEUED};
 
 /// Places of one kind of calls to one operator.
 pub(super) struct Lane {
@@ -45,13 +46,15 @@ impl Drop for Shown {
 impl Lane {
     pub(super) fn new(id: &CspId, name: &'static str, places_max: usize, queue_max: usize, wait_max: Duration) -> Self {
         let csp = || id.as_str().to_owned();
+        let places = f64::from(u32::try_from(places_max).unwrap_or(u32::MAX));
+        gauge!(CSP_PLACES.name, "csp" => csp(), "lane" => name).set(places);
         Self {
             places: Arc::new(Semaphore::new(places_max)),
             turns: Arc::new(Semaphore::new(queue_max)),
             wait_max,
-            under_way: gauge!("onbill_csp_in_flight", "csp" => csp(), "lane" => name),
-            waiting: gauge!("onbill_csp_queue", "csp" => csp(), "lane" => name),
-            waited: counter!("onbill_csp_queued_total", "csp" => csp(), "lane" => name),
+            under_way: gauge!(CSP_IN_FLIGHT.name, "csp" => csp(), "lane" => name),
+            waiting: gauge!(CSP_QUEUE.name, "csp" => csp(), "lane" => name),
+            waited: counter!(CSP_QUEUED.name, "csp" => csp(), "lane" => name),
         }
     }
 
