@@ -4,8 +4,9 @@
 //! with and does not have is told and takes it out of no load balancer. A service is SERVING only where what it needs is
 //! there: PINs need short-lived state, transactions the ledger. Watchers of health hear each change.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::gauge;
@@ -90,13 +91,15 @@ fn free_bytes(directory: &Path) -> Option<u64> {
 pub struct Health {
     reporter: HealthReporter,
     services: Vec<&'static str>,
+    /// What was told last: whoever watches hears changes only.
+    told: Arc<Mutex<BTreeMap<&'static str, bool>>>,
 }
 
 impl Health {
     /// For these services.
     #[must_use]
-    pub const fn new(reporter: HealthReporter, services: Vec<&'static str>) -> Self {
-        Self { reporter, services }
+    pub fn new(reporter: HealthReporter, services: Vec<&'static str>) -> Self {
+        Self { reporter, services, told: Arc::default() }
     }
 
     /// Tells what was found.
@@ -104,6 +107,10 @@ impl Health {
         for service in self.services.iter().chain([&""]) {
             let needs_ephemeral = service.ends_with(".PinService");
             let serves = found.is_ready && (found.has_ephemeral || !needs_ephemeral);
+            let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(service, serves);
+            if told == Some(serves) {
+                continue;
+            }
             let status = if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
             self.reporter.set_service_status(*service, status).await;
         }

@@ -196,13 +196,13 @@ impl Exporter {
                     batch.push(more);
                 }
             }
-            self.send(std::mem::take(&mut batch)).await;
+            self.send(std::mem::take(&mut batch), &stop).await;
         }
-        self.flush(batch).await;
+        self.flush(batch, &stop).await;
     }
 
     /// What is not sent in time is dropped, and counted.
-    async fn flush(mut self, mut batch: Vec<Ended>) {
+    async fn flush(mut self, mut batch: Vec<Ended>, stop: &CancellationToken) {
         self.queue.close();
         while let Ok(more) = self.queue.try_recv() {
             batch.push(more);
@@ -214,7 +214,7 @@ impl Exporter {
             match left.filter(|left| !left.is_zero()) {
                 Some(left) => {
                     self.timeout = self.timeout.min(left);
-                    self.send(batch).await;
+                    self.send(batch, stop).await;
                 }
                 None => self.unreachable.increment(u64::try_from(batch.len()).unwrap_or(u64::MAX)),
             }
@@ -222,7 +222,8 @@ impl Exporter {
         }
     }
 
-    async fn send(&mut self, batch: Vec<Ended>) {
+    /// Sends one message. One that is under way when the gateway stops has the time that all have then.
+    async fn send(&mut self, batch: Vec<Ended>, stop: &CancellationToken) {
         let count = u64::try_from(batch.len()).unwrap_or(u64::MAX);
         let scope = InstrumentationScope { name: "onbill".to_owned(), ..InstrumentationScope::default() };
         let spans = batch.into_iter().map(span).collect();
@@ -234,23 +235,32 @@ impl Exporter {
         }];
         let mut request = tonic::Request::new(ExportTraceServiceRequest { resource_spans });
         *request.metadata_mut() = self.headers.clone();
-        match tokio::time::timeout(self.timeout, self.client.export(request)).await {
-            Ok(Ok(answer)) => {
+        let stopping = async {
+            stop.cancelled().await;
+            tokio::time::sleep(FLUSH_MAX).await;
+        };
+        let answered = tokio::select! {
+            answered = self.client.export(request) => Some(answered),
+            () = tokio::time::sleep(self.timeout) => None,
+            () = stopping => None,
+        };
+        match answered {
+            Some(Ok(answer)) => {
                 let refused = answer.into_inner().partial_success.map_or(0, |partial| partial.rejected_spans);
                 let refused = u64::try_from(refused).unwrap_or_default().min(count);
                 self.sent.increment(count.saturating_sub(refused));
                 self.refused.increment(refused);
                 self.show(None);
             }
-            Ok(Err(status)) if status.code() == tonic::Code::Unavailable => {
+            Some(Err(status)) if status.code() == tonic::Code::Unavailable => {
                 self.unreachable.increment(count);
                 self.show(Some(status.message()));
             }
-            Ok(Err(status)) => {
+            Some(Err(status)) => {
                 self.refused.increment(count);
                 self.show(Some(status.message()));
             }
-            Err(_elapsed) => {
+            None => {
                 self.unreachable.increment(count);
                 self.show(Some("no answer in time"));
             }
