@@ -259,7 +259,10 @@ impl Layers {
         let now = Instant::now();
         let deadline = now.checked_add(time_allowed(request.headers(), &self.bounds)).unwrap_or(now);
         let caller = Caller { partner, correlation, trail: seen.trail(), deadline };
-        let noting = self.certification.as_ref().and_then(|seen| Noting::of(seen, &mut request, &caller));
+        let noting = self
+            .certification
+            .as_ref()
+            .and_then(|seen| Noting::of(seen, &self.gateway.directory, &mut request, &caller));
         seen.is_let_in(&mut request, &caller);
         let answered = self.within_deadline(request, caller).await;
         if let Some(noting) = noting {
