@@ -83,7 +83,7 @@ impl Collector {
                 return spans;
             }
             let names: Vec<_> = spans.iter().map(|span| span.name.as_str()).collect();
-            assert!(since.elapsed() < Duration::from_secs(60), "{what} did not come: {names:?}");
+            assert!(since.elapsed() < Duration::from_mins(1), "{what} did not come: {names:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

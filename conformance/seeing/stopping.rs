@@ -59,7 +59,7 @@ async fn no_request_fails_on_either_face_when_a_gateway_is_stopped_under_load() 
     }
     let since = Instant::now();
     while answered.load(Ordering::SeqCst) < 20 {
-        assert!(since.elapsed() < Duration::from_secs(60));
+        assert!(since.elapsed() < Duration::from_mins(1));
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     gateway.terminate();

@@ -51,7 +51,7 @@ fn rules() -> Vec<(String, String)> {
     found
 }
 
-fn words<'a>(text: &'a str, is_part: impl Fn(char) -> bool) -> Vec<(usize, &'a str)> {
+fn words(text: &str, is_part: impl Fn(char) -> bool) -> Vec<(usize, &str)> {
     let mut found = Vec::new();
     let mut at = 0;
     for word in text.split(|c| !is_part(c)) {
