@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use super::tables::dashboard;
+use super::tables::{ELSEWHERE, dashboard};
 use crate::gateway::client::Partner;
 use crate::gateway::endpoint::{Endpoint, SECRET, with_endpoint};
 use crate::gateway::process::{Running, Setup, id, number};
@@ -81,6 +81,7 @@ impl Drop for Prometheus {
 }
 
 async fn traffic(gateway: &Running) {
+    Partner::with_key(gateway, "nobody's").get("/transactions").await;
     let demo = Partner::demo(gateway);
     for condition in ["01", "11", "02"] {
         let (number, id) = (number(condition), id("p"));
@@ -114,6 +115,7 @@ async fn debians_prometheus_takes_the_rules_and_answers_every_query_of_the_dashb
         let mut empty = Vec::new();
         for (title, expression) in &asked {
             match prometheus.query(expression).await {
+                Ok(0) if ELSEWHERE.iter().any(|name| expression.contains(name)) => {}
                 Ok(0) => empty.push(format!("{title}: {expression}")),
                 Ok(_) => {}
                 Err(why) if why == "no answer" => empty.push(why),

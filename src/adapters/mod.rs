@@ -8,6 +8,7 @@ pub mod courier;
 pub mod ephemeral;
 pub mod clock;
 pub mod secrets;
+pub mod tokens;
 pub mod certification;
 pub mod spans;
 pub mod audit;

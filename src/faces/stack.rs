@@ -7,7 +7,7 @@
 //!
 //! [`Guard`], once for each call of either face, which it counts, times and traces:
 //! 1. path: what is not there is told without a key, so that a typo is not taken for a wrong key;
-//! 2. authentication: nobody learns anything of a method, or makes it read a body, without a key;
+//! 2. authentication, and the scope of the method: nobody learns anything of it, or makes it read a body, without;
 //! 3. load: a bounded number of calls at a time, and the rest are turned away before they cost anything;
 //! 4. deadline: after load, so that its time is spent on work;
 //! 5. shape: what the transcoder found is answered only now, together with what the domain has to say;
@@ -44,7 +44,7 @@ pub use self::deadline::{Bounds, NamedDeadline};
 use self::deadline::{named_deadline, time_allowed};
 use self::noting::Noting;
 use self::seen::Seen;
-use super::auth::Keys;
+use super::auth::Callers;
 use super::certification::page::Page;
 use super::json::JsonFace;
 use super::json::findings::Findings;
@@ -136,7 +136,7 @@ pub struct Guard(Arc<Layers>);
 
 struct Layers {
     gateway: Arc<Gateway>,
-    keys: Keys,
+    callers: Callers,
     bounds: Bounds,
     calls: Arc<Semaphore>,
     methods: Methods,
@@ -186,7 +186,7 @@ impl Guard {
     /// The descriptor set cannot be read.
     pub fn new(
         gateway: Arc<Gateway>,
-        keys: Keys,
+        callers: Callers,
         passage: Passage,
         descriptors: &[u8],
         services: &[&str],
@@ -196,7 +196,7 @@ impl Guard {
         let methods = Methods::of(descriptors, services)?;
         let partners = gateway.directory.partners().map(|partner| partner.id.clone());
         let measures = Measures::new(methods.paths.iter(), partners);
-        Ok(Self(Arc::new(Layers { gateway, keys, bounds, calls, methods, measures, routes, certification, audit })))
+        Ok(Self(Arc::new(Layers { gateway, callers, bounds, calls, methods, measures, routes, certification, audit })))
     }
 
     /// The guard as a service, for the transcoder to call.
@@ -248,8 +248,7 @@ impl Layers {
         if !self.methods.paths.contains(path) {
             return Err(ApiError::new(ErrorCode::NotFound));
         }
-        let partner = self.keys.partner(request.headers()).cloned();
-        let partner = partner.ok_or(ApiError::new(ErrorCode::AuthorizationFailure))?;
+        let partner = self.callers.admit(path, request.headers(), request.extensions()).await?;
         seen.belongs_to(&partner);
         let _permit = Arc::clone(&self.calls)
             .try_acquire_owned()

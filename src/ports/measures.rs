@@ -150,6 +150,24 @@ table! {
     /// Configurations that were read again.
     RELOADS = counter("onbill_config_reloads_total", &["outcome"],
         "Configurations that were read again (SIGHUP), by whether they were taken.");
+    /// Callers that were turned away.
+    CALLERS_REFUSED = counter("onbill_callers_refused_total", &["why"],
+        "Calls that were turned away for who their caller is, by why.");
+    /// Keys of issuers.
+    JWKS_FETCHES = counter("onbill_jwks_fetches_total", &["issuer", "outcome"],
+        "Fetches of issuers' keys (JWKS), by issuer and outcome.");
+    /// Connections that were encrypted.
+    TLS_HANDSHAKES = counter("onbill_tls_handshakes_total", &["outcome"],
+        "TLS handshakes on the main port, by outcome.");
+    /// Certificates that were read again.
+    TLS_RELOADS = counter("onbill_tls_reloads_total", &["outcome"],
+        "Changed TLS files that were found, by whether they are in effect.");
+    /// The end of the main port's certificate.
+    TLS_EXPIRES = gauge("onbill_tls_certificate_expires_seconds", &[],
+        "When the certificate of the main port ends, in seconds since 1970.");
+    /// Charges over a spend limit.
+    OVER_LIMIT = counter("onbill_charges_over_limit_total", &["csp", "limit", "period"],
+        "Charges that a spend limit had no room for, by CSP, limit and period.");
     /// Spans that a collector took.
     SPANS_SENT = counter("onbill_spans_sent_total", &[], "Spans that the collector has taken.");
     /// Spans that are lost.

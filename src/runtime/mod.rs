@@ -9,6 +9,7 @@ pub mod reload;
 pub mod lifecycle;
 pub mod ready;
 pub mod serve;
+pub mod tls;
 pub mod workers;
 pub mod admin;
 pub mod webhooks;
