@@ -201,8 +201,7 @@ async fn live(
     background.spawn(ready::watch(standing.clone(), health.clone(), stop.clone()));
     let admin = Admin { current: current.clone(), overseen, door, metrics, standing: standing.clone() };
     let admin = tokio::spawn(admin::serve(admin_listener, admin, admin_stop.clone()));
-    let effective = config.effective.clone();
-    let audited = audit.clone();
+    let (effective, audited) = (config.effective.clone(), audit.clone());
     let reloader =
         Reloader { sources, effective, adapters, issuers, faces, successor, tls: tls.clone(), audit: audited };
     if let Some(tls) = &tls {
