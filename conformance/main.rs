@@ -22,3 +22,4 @@ mod servers;
 mod csp_suite;
 mod ports;
 mod simulation;
+mod seeing;

@@ -91,7 +91,7 @@ async fn without_redis_charges_go_on_and_pins_come_back_with_it() {
     let pin = demo.pin(&number).await;
     assert_eq!(validate(&demo, &number, &pin).await.status, 201);
     charge(&demo, &number).await;
-    assert_eq!(admin.get("/readyz").await.body, "ledger: ok\nephemeral: ok\n");
+    assert!(admin.get("/readyz").await.body.starts_with("ledger: ok\nephemeral: ok\n"));
 
     server.kill();
     goes_on_without(&gateway, &number).await;

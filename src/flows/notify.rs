@@ -25,6 +25,8 @@ pub async fn send(
     admit(found, Purpose::Notification)?;
     let (csp, _) = gateway.csp(&profile.id)?;
     let message = Sms { sender: None, language: None, text: SmsText::new(text) };
-    csp.notify(number, &message, &caller.call(profile, caller.time_left())).await?;
+    let asking = caller.trail.ask(&profile.id, "notify");
+    let call = caller.call(profile, &asking, caller.time_left());
+    asking.end(csp.notify(number, &message, &call).await)?;
     Ok(())
 }

@@ -7,6 +7,7 @@ pub mod wiring;
 pub mod current;
 pub mod reload;
 pub mod lifecycle;
+pub mod ready;
 pub mod serve;
 pub mod tls;
 pub mod workers;

@@ -15,6 +15,7 @@ use super::callers::{IssuerTable, KeyTable};
 use super::limits::LimitTable;
 use super::postgres::{Ledger, Postgres};
 use super::redis::{Ephemeral, Redis};
+use super::seeing::{Audit, Traces};
 
 /// The whole configuration as written.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -44,6 +45,10 @@ pub struct Tables {
     pub ledger: Ledger,
     /// `[postgres]`
     pub postgres: Postgres,
+    /// `[traces]`
+    pub traces: Traces,
+    /// `[audit]`
+    pub audit: Audit,
     /// `[sandbox]`
     pub sandbox: Sandbox,
     /// `[csp.<id>]`
@@ -96,6 +101,8 @@ pub struct Server {
     pub idle_timeout_s: u32,
     /// Seconds after which a connection takes no more requests. `None`: never.
     pub connection_age_max_s: Option<u32>,
+    /// Milliseconds between "not ready" and the end of listening, at a shutdown.
+    pub drain_delay_ms: u32,
     /// Seconds that requests at work are given at a shutdown.
     pub drain_s: u32,
     /// `[server.tls]`
@@ -124,6 +131,7 @@ impl Default for Server {
             body_read_timeout_ms: 10_000,
             idle_timeout_s: 300,
             connection_age_max_s: None,
+            drain_delay_ms: 0,
             drain_s: 10,
             tls: TlsTable::default(),
         }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use metrics::{Gauge, Histogram, gauge, histogram};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -21,6 +22,7 @@ use super::plan::Fate;
 use crate::domain::transaction::UnitOfWork;
 use crate::ports::Cause;
 use crate::ports::ledger::{Commit, LedgerUnavailable};
+use crate::ports::measures::{LEDGER_BATCH, LEDGER_QUEUE, LEDGER_SECONDS};
 
 /// Most jobs of one transaction: more gain nothing, and make the first one wait for the last.
 const BATCH_LENGTH_MAX: usize = 512;
@@ -76,7 +78,7 @@ impl Writers {
         let count = settings.writers.max(1);
         let length = settings.queue_max.div_ceil(count).max(1);
         let queues = (0..count)
-            .map(|_| {
+            .map(|place: usize| {
                 let (queue, jobs) = mpsc::channel(length);
                 let slot = RandomState::new().hash_one(0_u8).checked_rem(SLOTS).unwrap_or_default();
                 let writer = Writer {
@@ -84,6 +86,9 @@ impl Writers {
                     writing: None,
                     slot: i32::try_from(slot).unwrap_or_default(),
                     counters: Arc::clone(&counters),
+                    waiting: gauge!(LEDGER_QUEUE.name, "writer" => place.to_string()),
+                    batch: histogram!(LEDGER_BATCH.name),
+                    seconds: histogram!(LEDGER_SECONDS.name),
                 };
                 tokio::spawn(writer.run(jobs));
                 queue
@@ -147,6 +152,9 @@ struct Writer {
     writing: Option<Writing>,
     slot: i32,
     counters: Arc<Counters>,
+    waiting: Gauge,
+    batch: Histogram,
+    seconds: Histogram,
 }
 
 impl Writer {
@@ -154,6 +162,7 @@ impl Writer {
         let mut batch = Vec::with_capacity(BATCH_LENGTH_MAX);
         // Nothing is received only when the queue is closed and empty.
         while jobs.recv_many(&mut batch, BATCH_LENGTH_MAX).await > 0 {
+            self.waiting.set(f64::from(u32::try_from(jobs.len()).unwrap_or(u32::MAX)));
             let (mut units, mut probes) = (Vec::with_capacity(batch.len()), Vec::new());
             for job in batch.drain(..) {
                 match job {
@@ -196,7 +205,10 @@ impl Writer {
     /// Commits one batch, and answers what is to be written after it.
     async fn batch(&mut self, units: Vec<Unit>) -> Vec<Unit> {
         let works: Vec<&UnitOfWork> = units.iter().map(|unit| &*unit.work).collect();
+        let began = Instant::now();
         let committed = self.commit(&works).await;
+        self.seconds.record(began.elapsed().as_secs_f64());
+        self.batch.record(f64::from(u32::try_from(works.len()).unwrap_or(u32::MAX)));
         drop(works);
         let fates = match committed {
             Ok(fates) => fates,
