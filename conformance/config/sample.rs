@@ -8,6 +8,7 @@ use std::path::Path;
 use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Value};
 
+use onbill::runtime::config::callers::IssuerTable;
 use onbill::runtime::config::limits::LimitTable;
 use onbill::runtime::config::schema::{self, ANY_ID, Place};
 use onbill::runtime::config::tables::{CspTable, Tables};
@@ -82,7 +83,8 @@ fn the_table_of_keys_and_the_typed_tables_have_the_same_keys() {
 fn the_sample_shows_the_real_defaults() {
     let limit = BTreeMap::from([("purchases".to_owned(), LimitTable::default())]);
     let csp = BTreeMap::from([("example".to_owned(), CspTable { limit, ..CspTable::default() })]);
-    let tables = Tables { csp, ..Tables::default() };
+    let tables =
+        Tables { csp, issuer: BTreeMap::from([("example".to_owned(), IssuerTable::default())]), ..Tables::default() };
     let defaults = flattened(&Value::serialize(&tables).expect("values").into_dict().expect("a table"));
     let (text, uncommented) = sample();
     let shown = flattened(&Toml::from_str(&uncommented).expect("TOML"));

@@ -17,6 +17,7 @@ mod redis;
 mod lists;
 mod bad_input;
 mod isolation;
+mod callers;
 mod sick_csps;
 mod reload;
 mod currencies;
