@@ -9,8 +9,8 @@ use http::HeaderValue;
 /// Where the token is.
 #[derive(Debug, clap::Args)]
 pub struct AdminToken {
-    /// File of the operations port's token, where the gateway has server.admin_token_file.
-    #[arg(long, value_name = "FILE", env = "ONBILL_ADMIN_TOKEN_FILE")]
+    /// File of that port's token.
+    #[arg(long, value_name = "FILE", env = "ONBILL_ADMIN_TOKEN_FILE", hide_env_values = true)]
     pub admin_token_file: Option<PathBuf>,
 }
 

@@ -55,7 +55,7 @@ pub struct Arguments {
     /// What is shown there.
     #[command(flatten)]
     pub token: AdminToken,
-    /// Answer in JSON: reference, partner, kind, ext_transaction_id, status.
+    /// Print JSON: reference, partner, kind, ext_transaction_id, status.
     #[arg(long)]
     pub json: bool,
 }
