@@ -245,9 +245,11 @@ fn depends_on_its_row(unit: &UnitOfWork) -> bool {
     unit.hold.is_some() || !unit.counters.is_empty() || unit.event.is_some()
 }
 
-/// Records that units change, and charges that they take a share of.
+/// Records that units change, and charges that they take a share of. What holds on counters is looked up even where it
+/// should be new: a key that is taken comes before a counter without room.
 fn keys_to_lock<'a>(units: &[&'a UnitOfWork]) -> BTreeSet<&'a TransactionKey> {
-    let own = units.iter().filter(|unit| unit.expected != Expected::Absent).map(|unit| &unit.transaction.key);
+    let is_looked_up = |unit: &&&'a UnitOfWork| unit.expected != Expected::Absent || !unit.counters.is_empty();
+    let own = units.iter().filter(is_looked_up).map(|unit| &unit.transaction.key);
     let charges = units.iter().filter_map(|unit| unit.hold.as_ref()).map(|hold| &hold.charge);
     own.chain(charges).collect()
 }
