@@ -12,6 +12,7 @@ mod replays;
 mod refunds;
 mod outcomes;
 mod pins;
+mod notifications;
 mod redis;
 mod lists;
 mod bad_input;

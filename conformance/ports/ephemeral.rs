@@ -12,11 +12,12 @@ use onbill::adapters::ephemeral::{Bounds, MemoryEphemeral};
 use onbill::domain::Time;
 use onbill::domain::address::Msisdn;
 use onbill::domain::directory::SendQuota;
-use onbill::domain::ids::{ExtTransactionId, InstanceId, PartnerId};
+use onbill::domain::ids::{ExtNotificationId, ExtTransactionId, InstanceId, PartnerId};
+use onbill::domain::notification::{Claim, ContentDigest, NotificationKey};
 use onbill::domain::pin::{PinDigest, StoredPin, Verdict};
 use onbill::domain::rate::SharedRate;
 use onbill::domain::transaction::{Kind, TransactionKey};
-use onbill::ports::ephemeral::{Ephemeral, Flight, Issued, PinSlot, Ticket};
+use onbill::ports::ephemeral::{Ephemeral, Flight, Issued, PinSlot, Texted, Ticket};
 
 /// Stamps the suite onto a store: its name, how a fresh and empty one is made, and whether its time is paused.
 macro_rules! suite {
@@ -39,6 +40,9 @@ macro_rules! suite {
             nobody_waits_for_a_flight_that_is_not_there,
             waiting_ends_after_its_time_and_leaves_the_flight_alone,
             a_flight_whose_time_is_up_holds_up_nobody,
+            the_id_of_a_notification_is_taken_once_and_for_one_content,
+            an_id_is_free_again_where_nothing_was_sent_and_after_a_day,
+            only_who_has_taken_an_id_says_what_came_of_it,
             a_rate_gives_its_burst_and_what_flows_in_since,
             each_partner_has_a_rate_of_its_own,
             a_store_that_is_there_answers,
@@ -46,6 +50,7 @@ macro_rules! suite {
             concurrent_tries_never_get_more_than_five,
             concurrent_sends_never_exceed_the_quota,
             of_many_that_begin_at_once_one_does,
+            of_many_that_take_one_id_at_once_one_texts,
             shares_taken_at_once_never_exceed_the_rate,
         );
     };
@@ -393,6 +398,67 @@ async fn of_many_that_begin_at_once_one_does(store: Arc<impl Ephemeral + 'static
     assert_eq!(begun, 1);
 }
 
+fn notification(partner: &str, id: &str) -> NotificationKey {
+    NotificationKey { partner: PartnerId::new(partner), id: ExtNotificationId::parse(id).expect("an id") }
+}
+
+const TEXT: ContentDigest = ContentDigest([1; 16]);
+const OTHER_TEXT: ContentDigest = ContentDigest([0xfe; 16]);
+
+async fn claim(store: &dyn Ephemeral, key: &NotificationKey, content: ContentDigest, number: u64, now: i64) -> Claim {
+    store.claim_notification(key, &content, &ticket(number), at(now)).await.expect("the store answers")
+}
+
+async fn the_id_of_a_notification_is_taken_once_and_for_one_content(store: Arc<impl Ephemeral>) {
+    let key = notification("demo-ott", "n-1");
+    assert_eq!(claim(&*store, &key, TEXT, 1, 0).await, Claim::Begun);
+    assert_eq!(claim(&*store, &key, TEXT, 2, 1).await, Claim::Undecided);
+    assert_eq!(claim(&*store, &key, OTHER_TEXT, 2, 1).await, Claim::Used);
+    store.settle_notification(&key, &ticket(1), Texted::Sent).await;
+    store.settle_notification(&key, &ticket(1), Texted::Sent).await;
+    assert_eq!(claim(&*store, &key, TEXT, 2, 2).await, Claim::Sent);
+    assert_eq!(claim(&*store, &key, TEXT, 1, 2).await, Claim::Sent, "whoever asks");
+    assert_eq!(claim(&*store, &key, OTHER_TEXT, 2, 2).await, Claim::Used);
+    for other in [notification("demo-ott", "n-2"), notification("other-ott", "n-1")] {
+        assert_eq!(claim(&*store, &other, OTHER_TEXT, 3, 3).await, Claim::Begun, "{other:?}");
+    }
+}
+
+async fn an_id_is_free_again_where_nothing_was_sent_and_after_a_day(store: Arc<impl Ephemeral>) {
+    let key = notification("demo-ott", "n-1");
+    assert_eq!(claim(&*store, &key, TEXT, 1, 0).await, Claim::Begun);
+    store.settle_notification(&key, &ticket(1), Texted::NotSent).await;
+    assert_eq!(claim(&*store, &key, OTHER_TEXT, 2, 1).await, Claim::Begun);
+    store.settle_notification(&key, &ticket(2), Texted::Sent).await;
+    store.settle_notification(&key, &ticket(2), Texted::NotSent).await;
+    assert_eq!(claim(&*store, &key, OTHER_TEXT, 3, 86_400).await, Claim::Sent, "what was sent stays sent");
+    assert_eq!(claim(&*store, &key, OTHER_TEXT, 3, 86_401).await, Claim::Begun, "a day later");
+    assert_eq!(claim(&*store, &key, OTHER_TEXT, 4, 86_402 + 86_398).await, Claim::Undecided, "a day of its own");
+}
+
+async fn only_who_has_taken_an_id_says_what_came_of_it(store: Arc<impl Ephemeral>) {
+    let key = notification("demo-ott", "n-1");
+    store.settle_notification(&key, &ticket(1), Texted::Sent).await;
+    assert_eq!(claim(&*store, &key, TEXT, 1, 0).await, Claim::Begun, "nobody had taken it");
+    assert_eq!(claim(&*store, &key, TEXT, 2, 86_400).await, Claim::Begun, "the day of the first is over");
+    for texted in [Texted::NotSent, Texted::Sent] {
+        store.settle_notification(&key, &ticket(1), texted).await;
+        assert_eq!(claim(&*store, &key, TEXT, 3, 86_401).await, Claim::Undecided, "the first is late");
+    }
+}
+
+async fn of_many_that_take_one_id_at_once_one_texts(store: Arc<impl Ephemeral + 'static>) {
+    let tries = (0..50).map(|number| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { claim(&*store, &notification("demo-ott", "n-1"), TEXT, number, 0).await })
+    });
+    let mut begun = 0;
+    for tried in tries.collect::<Vec<_>>() {
+        begun += u32::from(tried.await.expect("no panic") == Claim::Begun);
+    }
+    assert_eq!(begun, 1);
+}
+
 const RATE: SharedRate = SharedRate { per_second: 10, burst: 20 };
 
 async fn lease(store: &dyn Ephemeral, partner: &str, wanted: u32, now_ms: i64) -> u32 {
@@ -447,7 +513,31 @@ mod memory_at_its_bounds {
 
     fn tiny() -> MemoryEphemeral {
         // Entries are spread over locks by hash; with one or none for each, the bound is met soon and for certain.
-        MemoryEphemeral::new(Bounds { numbers_max: 1, proofs_max: 1, proofs_kept_minutes: 60, flights_max: 1 })
+        MemoryEphemeral::new(Bounds {
+            numbers_max: 1,
+            proofs_max: 1,
+            proofs_kept_minutes: 60,
+            flights_max: 1,
+            notifications_max: 1,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_full_store_takes_no_new_id_of_a_notification_and_forgets_none() {
+        let store = tiny();
+        let keys: Vec<_> = (0..200).map(|count| super::notification("demo-ott", &format!("n-{count}"))).collect();
+        let mut refused = Vec::new();
+        for key in &keys {
+            match store.claim_notification(key, &TEXT, &ticket(1), at(0)).await {
+                Ok(claimed) => assert_eq!(claimed, Claim::Begun),
+                Err(_) => refused.push(key),
+            }
+        }
+        assert!(!refused.is_empty() && refused.len() < keys.len());
+        for key in keys.iter().filter(|key| !refused.contains(key)) {
+            assert_eq!(claim(&store, key, TEXT, 2, 86_399).await, Claim::Undecided);
+        }
+        assert_eq!(claim(&store, refused[0], TEXT, 1, 86_400).await, Claim::Begun, "a day later there is room");
     }
 
     fn number(count: u32) -> PinSlot {

@@ -12,6 +12,7 @@ pub mod directory;
 pub mod account;
 pub mod pin;
 pub mod rate;
+pub mod notification;
 pub mod transaction;
 pub mod event;
 pub mod webhook;
