@@ -24,6 +24,7 @@ use super::config::{Config, Sources, temporary_root};
 use super::current::{self, Current, Living};
 use super::reload::Reloader;
 use super::serve;
+use super::supervisor::{State, Supervisor};
 use super::telemetry::{self, Format, TelemetryError};
 use super::wiring::{self, Wired, WiringError};
 use super::workers::{self, ForgetBounds, ReconcileBounds};
@@ -154,6 +155,7 @@ async fn live(
     data_dir: &DataDir,
     told: impl FnOnce(&Listening),
 ) -> Result<(), LifeError> {
+    let supervisor = Supervisor::of(&sources.environment);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     // From here on a SIGHUP ends nothing any more.
@@ -191,10 +193,12 @@ async fn live(
     background.spawn(reloader.listen(asked, stop.clone()));
     let server = tokio::spawn(serve::serve(listener, current, serve_bounds(config), stop.clone()));
 
+    supervisor.tell(State::Ready);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    supervisor.tell(State::Stopping);
     tracing::info!("stopping: no new connections, answering what is under way");
     health.shut_down().await;
     stop.cancel();
