@@ -12,12 +12,16 @@ use onbill::adapters::ephemeral::{Bounds, MemoryEphemeral};
 use onbill::domain::Time;
 use onbill::domain::address::Msisdn;
 use onbill::domain::directory::SendQuota;
-use onbill::domain::ids::{ExtNotificationId, ExtTransactionId, InstanceId, PartnerId};
-use onbill::domain::notification::{Claim, ContentDigest, NotificationKey};
+use onbill::domain::ids::{ExtTransactionId, InstanceId, PartnerId};
 use onbill::domain::pin::{PinDigest, StoredPin, Verdict};
 use onbill::domain::rate::SharedRate;
 use onbill::domain::transaction::{Kind, TransactionKey};
-use onbill::ports::ephemeral::{Ephemeral, Flight, Issued, PinSlot, Texted, Ticket};
+use onbill::ports::ephemeral::{Ephemeral, Flight, Issued, PinSlot, Ticket};
+
+use super::ephemeral_ids::{
+    an_id_is_free_again_where_nothing_was_sent_and_after_a_day, of_many_that_take_one_id_at_once_one_texts,
+    only_who_has_taken_an_id_says_what_came_of_it, the_id_of_a_notification_is_taken_once_and_for_one_content,
+};
 
 /// Stamps the suite onto a store: its name, how a fresh and empty one is made, and whether its time is paused.
 macro_rules! suite {
@@ -85,7 +89,7 @@ const AMPLE: SendQuota = SendQuota { per_partner_max: 1000, per_address_max: 100
 const RIGHT: PinDigest = PinDigest([1; 32]);
 const WRONG: PinDigest = PinDigest([2; 32]);
 
-fn at(second: i64) -> Time {
+pub(super) fn at(second: i64) -> Time {
     Time::from_second(1_700_000_000 + second).expect("in range")
 }
 
@@ -301,7 +305,7 @@ const LONG: Duration = Duration::from_hours(1);
 /// Short enough to be waited for where time is real.
 const SHORT: Duration = Duration::from_millis(200);
 
-fn ticket(number: u64) -> Ticket {
+pub(super) fn ticket(number: u64) -> Ticket {
     Ticket::new(&InstanceId::new("gateway"), number)
 }
 
@@ -398,67 +402,6 @@ async fn of_many_that_begin_at_once_one_does(store: Arc<impl Ephemeral + 'static
     assert_eq!(begun, 1);
 }
 
-fn notification(partner: &str, id: &str) -> NotificationKey {
-    NotificationKey { partner: PartnerId::new(partner), id: ExtNotificationId::parse(id).expect("an id") }
-}
-
-const TEXT: ContentDigest = ContentDigest([1; 16]);
-const OTHER_TEXT: ContentDigest = ContentDigest([0xfe; 16]);
-
-async fn claim(store: &dyn Ephemeral, key: &NotificationKey, content: ContentDigest, number: u64, now: i64) -> Claim {
-    store.claim_notification(key, &content, &ticket(number), at(now)).await.expect("the store answers")
-}
-
-async fn the_id_of_a_notification_is_taken_once_and_for_one_content(store: Arc<impl Ephemeral>) {
-    let key = notification("demo-ott", "n-1");
-    assert_eq!(claim(&*store, &key, TEXT, 1, 0).await, Claim::Begun);
-    assert_eq!(claim(&*store, &key, TEXT, 2, 1).await, Claim::Undecided);
-    assert_eq!(claim(&*store, &key, OTHER_TEXT, 2, 1).await, Claim::Used);
-    store.settle_notification(&key, &ticket(1), Texted::Sent).await;
-    store.settle_notification(&key, &ticket(1), Texted::Sent).await;
-    assert_eq!(claim(&*store, &key, TEXT, 2, 2).await, Claim::Sent);
-    assert_eq!(claim(&*store, &key, TEXT, 1, 2).await, Claim::Sent, "whoever asks");
-    assert_eq!(claim(&*store, &key, OTHER_TEXT, 2, 2).await, Claim::Used);
-    for other in [notification("demo-ott", "n-2"), notification("other-ott", "n-1")] {
-        assert_eq!(claim(&*store, &other, OTHER_TEXT, 3, 3).await, Claim::Begun, "{other:?}");
-    }
-}
-
-async fn an_id_is_free_again_where_nothing_was_sent_and_after_a_day(store: Arc<impl Ephemeral>) {
-    let key = notification("demo-ott", "n-1");
-    assert_eq!(claim(&*store, &key, TEXT, 1, 0).await, Claim::Begun);
-    store.settle_notification(&key, &ticket(1), Texted::NotSent).await;
-    assert_eq!(claim(&*store, &key, OTHER_TEXT, 2, 1).await, Claim::Begun);
-    store.settle_notification(&key, &ticket(2), Texted::Sent).await;
-    store.settle_notification(&key, &ticket(2), Texted::NotSent).await;
-    assert_eq!(claim(&*store, &key, OTHER_TEXT, 3, 86_400).await, Claim::Sent, "what was sent stays sent");
-    assert_eq!(claim(&*store, &key, OTHER_TEXT, 3, 86_401).await, Claim::Begun, "a day later");
-    assert_eq!(claim(&*store, &key, OTHER_TEXT, 4, 86_402 + 86_398).await, Claim::Undecided, "a day of its own");
-}
-
-async fn only_who_has_taken_an_id_says_what_came_of_it(store: Arc<impl Ephemeral>) {
-    let key = notification("demo-ott", "n-1");
-    store.settle_notification(&key, &ticket(1), Texted::Sent).await;
-    assert_eq!(claim(&*store, &key, TEXT, 1, 0).await, Claim::Begun, "nobody had taken it");
-    assert_eq!(claim(&*store, &key, TEXT, 2, 86_400).await, Claim::Begun, "the day of the first is over");
-    for texted in [Texted::NotSent, Texted::Sent] {
-        store.settle_notification(&key, &ticket(1), texted).await;
-        assert_eq!(claim(&*store, &key, TEXT, 3, 86_401).await, Claim::Undecided, "the first is late");
-    }
-}
-
-async fn of_many_that_take_one_id_at_once_one_texts(store: Arc<impl Ephemeral + 'static>) {
-    let tries = (0..50).map(|number| {
-        let store = Arc::clone(&store);
-        tokio::spawn(async move { claim(&*store, &notification("demo-ott", "n-1"), TEXT, number, 0).await })
-    });
-    let mut begun = 0;
-    for tried in tries.collect::<Vec<_>>() {
-        begun += u32::from(tried.await.expect("no panic") == Claim::Begun);
-    }
-    assert_eq!(begun, 1);
-}
-
 const RATE: SharedRate = SharedRate { per_second: 10, burst: 20 };
 
 async fn lease(store: &dyn Ephemeral, partner: &str, wanted: u32, now_ms: i64) -> u32 {
@@ -520,24 +463,6 @@ mod memory_at_its_bounds {
             flights_max: 1,
             notifications_max: 1,
         })
-    }
-
-    #[tokio::test]
-    async fn a_full_store_takes_no_new_id_of_a_notification_and_forgets_none() {
-        let store = tiny();
-        let keys: Vec<_> = (0..200).map(|count| super::notification("demo-ott", &format!("n-{count}"))).collect();
-        let mut refused = Vec::new();
-        for key in &keys {
-            match store.claim_notification(key, &TEXT, &ticket(1), at(0)).await {
-                Ok(claimed) => assert_eq!(claimed, Claim::Begun),
-                Err(_) => refused.push(key),
-            }
-        }
-        assert!(!refused.is_empty() && refused.len() < keys.len());
-        for key in keys.iter().filter(|key| !refused.contains(key)) {
-            assert_eq!(claim(&store, key, TEXT, 2, 86_399).await, Claim::Undecided);
-        }
-        assert_eq!(claim(&store, refused[0], TEXT, 1, 86_400).await, Claim::Begun, "a day later there is room");
     }
 
     fn number(count: u32) -> PinSlot {
