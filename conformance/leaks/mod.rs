@@ -63,7 +63,9 @@ async fn sources(run: &Run) -> Vec<Source> {
             // The operator's own bill, and the phone's inbox.
             "csp-sandbox" => Source::holding(name, bytes, &[Kind::Number, Kind::Pin]),
             // Key bytes have to be somewhere.
-            "master" | "certificate" if file.ends_with(".key") => Source::holding(name, bytes, &[Kind::Key]),
+            "master" | "certificate" if file.split('.').next_back() == Some("key") => {
+                Source::holding(name, bytes, &[Kind::Key])
+            }
             _ => Source::new(name, bytes),
         });
     });

@@ -80,7 +80,8 @@ fn forms(secret: &Secret) -> Vec<(&'static str, Vec<u8>)> {
     let bytes = &secret.bytes;
     let mut forms = vec![("itself", bytes.clone())];
     forms.push(("a list of bytes", bytes.iter().map(u8::to_string).collect::<Vec<_>>().join(", ").into_bytes()));
-    forms.push(("hexadecimal", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes()));
+    let hexadecimal: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    forms.push(("hexadecimal", hexadecimal.concat().into_bytes()));
     // What stands before it in a longer text would move its base64; it is looked for by itself only.
     forms.push(("base64", STANDARD_NO_PAD.encode(bytes).into_bytes()));
     forms
