@@ -20,6 +20,7 @@ mod bad_input;
 mod isolation;
 mod callers;
 mod sick_csps;
+mod spending;
 mod reload;
 mod currencies;
 pub mod grpc;

@@ -14,11 +14,14 @@ use axum::http::header::CONTENT_TYPE;
 use axum::middleware;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use hyper::body::Incoming;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
 use super::current::Current;
+use super::serve::{self, Answers, Bounds};
 use super::webhooks;
 
 use self::ledger::Overseen;
@@ -42,12 +45,24 @@ pub struct Admin {
     pub stop: CancellationToken,
 }
 
-/// Serves until `stop` is called.
-///
-/// # Errors
-/// The listener broke.
-pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken) -> std::io::Result<()> {
-    axum::serve(listener, router(admin)).with_graceful_shutdown(async move { stop.cancelled().await }).await
+/// Serves until `stop` is called, within bounds of its own: no load on the main port takes its connections.
+pub async fn serve(listener: TcpListener, admin: Admin, bounds: Bounds, stop: CancellationToken) -> bool {
+    serve::serve("admin", listener, None, Answering(router(admin)), bounds, stop).await
+}
+
+/// The router as a port asks it.
+#[derive(Clone)]
+struct Answering(Router);
+
+impl Answers for Answering {
+    type Body = axum::body::Body;
+
+    async fn answer(&self, request: http::Request<Incoming>) -> http::Response<Self::Body> {
+        match self.0.clone().oneshot(request.map(axum::body::Body::new)).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
 }
 
 /// Measures what the gateway stands on, until `stop` is called.

@@ -5,14 +5,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic_health::server::HealthReporter;
@@ -20,6 +20,7 @@ use tonic_health::server::HealthReporter;
 use super::admin::ledger::Overseen;
 use super::admin::token::{Door, TokenError};
 use super::admin::{self, Admin};
+use super::config::redis::EphemeralStore;
 use super::config::tables::LogFormat;
 use super::config::{Config, Sources, temporary_root};
 use super::current::{self, Current, Living};
@@ -36,9 +37,10 @@ use crate::faces::certification::session::Sessions;
 use crate::faces::grpc;
 use crate::faces::json::{JsonFace, JsonFaceError};
 use crate::faces::pb;
-use crate::faces::stack::{self, Front, Guard};
+use crate::faces::stack::{self, Front, Guard, Places};
 use crate::flows::Gateway;
 use crate::flows::certification::{self, Certification, Queue};
+use crate::flows::rate::{Rates, Sharing};
 use crate::flows::sandbox::Sandbox;
 use crate::ports::clock::Clock;
 use crate::ports::tokens::Tokens;
@@ -179,7 +181,7 @@ async fn live(
         None => None,
     };
     let certification = certifying.as_ref().map(|certifying| Arc::clone(&certifying.certification));
-    let faces = Faces::new(config, sandbox, certification);
+    let faces = Faces::new(config, &gateway, sandbox, certification);
     let health = faces.health();
     let (successor, current) = current::begin(faces.around(config, Arc::clone(&gateway), issuers.tokens())?);
     let overseen = Overseen { current: current.clone(), oversight };
@@ -196,14 +198,14 @@ async fn live(
     let admin_stop = CancellationToken::new();
     let mut background = work(config, &current, &overseen, &metrics, &stop);
     let admin = Admin { current: current.clone(), overseen, door, metrics, stop: stop.clone() };
-    let admin = tokio::spawn(admin::serve(admin_listener, admin, admin_stop.clone()));
+    let admin = tokio::spawn(admin::serve(admin_listener, admin, admin_bounds(config), admin_stop.clone()));
     let effective = config.effective.clone();
     let reloader = Reloader { sources, effective, adapters, issuers, faces, successor, tls: tls.clone() };
     if let Some(tls) = &tls {
         background.spawn(Arc::clone(tls).keep(stop.clone()));
     }
     background.spawn(reloader.listen(asked, stop.clone()));
-    let server = tokio::spawn(serve::serve(listener, tls, current, serve_bounds(config), stop.clone()));
+    let server = tokio::spawn(serve::serve("main", listener, tls, current, serve_bounds(config), stop.clone()));
 
     supervisor.tell(State::Ready);
     tokio::select! {
@@ -224,10 +226,8 @@ async fn live(
     }
     while background.join_next().await.is_some() {}
     admin_stop.cancel();
-    match admin.await {
-        Ok(ended) => Ok(ended?),
-        Err(error) => Err(LifeError::Io(io::Error::other(error))),
-    }
+    let _drained = admin.await.map_err(io::Error::other)?;
+    Ok(())
 }
 
 /// Lets answers and money that are under way come to their end, each within its bound.
@@ -330,12 +330,29 @@ fn forget_bounds(config: &Config) -> ForgetBounds {
 }
 
 fn serve_bounds(config: &Config) -> serve::Bounds {
-    serve::Bounds {
+    let seconds = |count: u32| Duration::from_secs(u64::from(count));
+    let limits = serve::Limits {
         connections_max: config.server.connections_max,
-        streams_max: config.server.streams_per_connection_max,
+        per_address_max: config.server.connections_per_address_max,
         head_read_timeout: Duration::from_millis(u64::from(config.server.header_read_timeout_ms)),
-        drain: Duration::from_secs(u64::from(config.server.drain_s)),
+        idle_timeout: seconds(config.server.idle_timeout_s),
+        age_max: config.server.connection_age_max_s.map(seconds),
+    };
+    serve::Bounds {
+        limits,
+        streams_max: config.server.streams_per_connection_max,
+        head_bytes_max: config.server.header_bytes_max,
+        headers_max: config.server.headers_max,
+        drain: seconds(config.server.drain_s),
     }
+}
+
+/// The operations port has connections of its own, and nothing under way there is worth waiting for.
+fn admin_bounds(config: &Config) -> serve::Bounds {
+    let connections_max = config.server.admin_connections_max;
+    let main = serve_bounds(config);
+    let limits = serve::Limits { connections_max, per_address_max: connections_max, ..main.limits };
+    serve::Bounds { limits, drain: Duration::from_secs(1), ..main }
 }
 
 /// What the faces of all configurations have in common.
@@ -346,14 +363,33 @@ pub struct Faces {
     /// Keys, tokens and certificates are judged by the real time.
     real_clock: Arc<dyn Clock>,
     /// Calls at work are bounded over all configurations.
-    calls: Arc<Semaphore>,
+    places: Arc<Places>,
+    /// What has been called goes on to count where a rate stays the same.
+    rates: Mutex<Arc<Rates>>,
 }
 
 impl Faces {
-    fn new(config: &Config, sandbox: Option<Arc<Sandbox>>, certification: Option<Arc<Certification>>) -> Self {
+    fn new(
+        config: &Config,
+        gateway: &Gateway,
+        sandbox: Option<Arc<Sandbox>>,
+        certification: Option<Arc<Certification>>,
+    ) -> Self {
         let (health, _) = tonic_health::server::health_reporter();
-        let calls = Arc::new(Semaphore::new(config.server.requests_in_flight_max));
-        Self { sandbox, certification, health, real_clock: wiring::real_clock(), calls }
+        let places = Places::new(config.server.requests_in_flight_max);
+        let sharing = match config.ephemeral.store {
+            EphemeralStore::Memory => Sharing::Alone,
+            EphemeralStore::Redis => Sharing::Among(NonZeroU32::new(config.redis.gateways).unwrap_or(NonZeroU32::MIN)),
+        };
+        let rates = Mutex::new(Arc::new(Rates::new(&gateway.directory, sharing, None)));
+        Self { sandbox, certification, health, real_clock: wiring::real_clock(), places, rates }
+    }
+
+    /// The rates of a directory's partners, from now on.
+    fn rates(&self, gateway: &Gateway) -> Arc<Rates> {
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        *rates = Arc::new(rates.reconfigured(&gateway.directory));
+        Arc::clone(&rates)
     }
 
     fn health(&self) -> Health {
@@ -378,10 +414,12 @@ impl Faces {
         };
         let sessions = Sessions::new(Arc::clone(&gateway.secrets));
         let page = certification.clone().map(|certification| Page::new(certification, callers.clone(), sessions));
-        let passage = stack::Passage { bounds, calls: Arc::clone(&self.calls), certification };
+        let (places, rates) = (Arc::clone(&self.places), self.rates(&gateway));
+        let passage = stack::Passage { bounds, places, rates, certification };
         let own = Arc::clone(&gateway);
         let guard = Guard::new(own, callers, passage, pb::DESCRIPTORS, &services.keyed, services.routes)?;
-        let json = JsonFace::new(pb::DESCRIPTORS, &services.keyed, guard.in_process(), env!("CARGO_PKG_VERSION"))?;
+        let json = JsonFace::new(pb::DESCRIPTORS, &services.keyed, guard.in_process(), env!("CARGO_PKG_VERSION"))?
+            .waiting(milliseconds(config.server.body_read_timeout_ms));
         Ok(Living { front: Front::new(Arc::clone(&gateway), guard, json, page), gateway })
     }
 }
