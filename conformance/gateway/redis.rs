@@ -62,6 +62,9 @@ async fn goes_on_without(gateway: &Running, number: &str) {
         assert_eq!(refused.brief(), UNAVAILABLE);
         assert_eq!(refused.header("retry-after"), "1");
     }
+    let body = json!({ "type": "MSISDN", "address": number, "message": "x", "extNotificationId": id("away") });
+    let refused = demo.post("/notification", &body).await;
+    assert_eq!((refused.brief(), refused.header("retry-after")), (UNAVAILABLE, "1"), "it could text twice");
     for _ in 0..3 {
         charge(&demo, number).await;
     }

@@ -60,6 +60,12 @@ impl Environment {
         Self(variables.collect())
     }
 
+    /// A variable that is text.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_deref()
+    }
+
     /// Variables that somebody else has made up.
     #[must_use]
     pub fn of<const N: usize>(variables: [(&str, &str); N]) -> Self {

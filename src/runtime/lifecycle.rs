@@ -27,6 +27,7 @@ use super::current::{self, Current, Living};
 use super::ready::{self, Health, Standing};
 use super::reload::Reloader;
 use super::serve;
+use super::supervisor::{State, Supervisor};
 use super::telemetry::{self, Format, TelemetryError};
 use super::tls::{Tls, TlsError};
 use super::wiring::{self, Wired, WiringError};
@@ -171,6 +172,7 @@ async fn live(
     data_dir: &DataDir,
     told: impl FnOnce(&Listening),
 ) -> Result<(), LifeError> {
+    let supervisor = Supervisor::of(&sources.environment);
     let mut signals = Signals::new()?;
     // From here on a SIGHUP ends nothing any more.
     let asked = signal(SignalKind::hangup())?;
@@ -214,7 +216,9 @@ async fn live(
     let server =
         tokio::spawn(serve::serve("main", listener, tls, current, serve_bounds(config), stop.clone(), leaving));
 
+    supervisor.tell(State::Ready);
     signals.one().await;
+    supervisor.tell(State::Stopping);
     note(audit.as_ref(), "stop", config);
     leave(config, &standing, &health, &mut signals).await;
     stop.cancel();

@@ -9,6 +9,7 @@ pub mod reload;
 pub mod lifecycle;
 pub mod ready;
 pub mod serve;
+pub mod supervisor;
 pub mod tls;
 pub mod workers;
 pub mod admin;
