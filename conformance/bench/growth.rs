@@ -14,23 +14,21 @@
     reason = "figures for people"
 )]
 
+#[allow(dead_code, reason = "the other measurements use the rest")]
+mod ground;
 mod load;
-#[path = "../servers/mod.rs"]
-#[allow(dead_code, reason = "the tests use the rest")]
-mod servers;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use onbill::adapters::ledger::postgres::{self, PostgresLedger, Settings, Tls};
 use onbill::adapters::ledger::sqlite::{LEDGER_FILE, SqliteLedger};
 use onbill::ports::ledger::Ledger;
 use rusqlite::Connection;
 
+use ground::{Database, Server, opened};
 use load::run;
-use servers::postgres::{Database, Server};
 
 /// How long each figure is taken for.
 const SPAN: Duration = Duration::from_secs(3);
@@ -108,13 +106,7 @@ async fn in_sqlite(many: u64) {
 async fn in_postgres(many: u64) {
     let server = Arc::new(Server::start());
     let (empty, grown) = (Database::on(&server), Database::on(&server));
-    let mut ledgers = Vec::new();
-    for database in [&empty, &grown] {
-        let settings = settings(database.url());
-        postgres::migrate(&settings).await.expect("it migrates");
-        ledgers.push(Arc::new(PostgresLedger::open(&settings).await.expect("it opens")));
-    }
-    let [one, other] = ledgers.try_into().ok().expect("two");
+    let (one, other) = (opened(&empty).await, opened(&grown).await);
     let since = Instant::now();
     grown.sql(&POSTGRES.replace(":many", &many.to_string()));
     grown.sql("VACUUM ANALYZE");
@@ -142,20 +134,6 @@ fn sizes(how: &str, database: &Database) {
         }
     }
     println!("postgres: {all:.0} bytes a transaction, of {charges} {how}: {}", parts.join(", "));
-}
-
-fn settings(url: String) -> Settings {
-    Settings {
-        url,
-        password: None,
-        tls: Tls::Disable,
-        ca_pem: None,
-        readers_max: 8,
-        writers: 2,
-        queue_max: 4096,
-        connect_timeout: Duration::from_secs(10),
-        statement_timeout: Duration::from_secs(10),
-    }
 }
 
 /// Charges that are booked, one a second, each under an id at random, of a hundred thousand subscribers.

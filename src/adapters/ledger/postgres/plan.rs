@@ -34,6 +34,11 @@ pub(super) enum Fate {
         /// The version that it has then.
         version: u32,
     },
+    /// It is written if its record is as it expects, and else judged with the next batch (see `ready`).
+    Ready {
+        /// The version that the record has then.
+        version: u32,
+    },
     /// What it expects is not there.
     Conflict,
     /// It fits, and its record is written by a unit before it: it is judged again with the next batch.
@@ -52,11 +57,16 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Judges units over locked rows. What a unit begins need not be locked: the table knows its key, or does not.
-    pub(super) fn of(units: &[&UnitOfWork], rows: BTreeMap<TransactionKey, Locked>) -> Self {
+    /// Judges units over locked rows. What a unit begins need not be locked: the table knows its key, or does not. Nor
+    /// need be what a unit changes that is ready, which is said by the version that it leaves.
+    pub(super) fn of(units: &[&UnitOfWork], ready: &[Option<u32>], rows: BTreeMap<TransactionKey, Locked>) -> Self {
         let mut plan = Self { fates: Vec::with_capacity(units.len()), rows, shared: BTreeSet::new() };
         let mut written: BTreeSet<&TransactionKey> = BTreeSet::new();
-        for unit in units {
+        for (unit, ready) in units.iter().zip(ready) {
+            if let Some(version) = *ready {
+                plan.fates.push(Fate::Ready { version });
+                continue;
+            }
             let key = &unit.transaction.key;
             let fate = match judge(plan.rows.get(key).map(|row| row.stored), unit) {
                 Err(fault) => Fate::IllFormed(fault),
@@ -85,8 +95,18 @@ impl Plan {
             Fate::Write { change, version } => {
                 Some((place, *unit, *change, *version, self.sequence(&unit.transaction.key)))
             }
-            Fate::Conflict | Fate::Later | Fate::IllFormed(_) => None,
+            Fate::Ready { .. } | Fate::Conflict | Fate::Later | Fate::IllFormed(_) => None,
         })
+    }
+
+    /// Units that were ready are written where they found their records, by their places, and else are left for later.
+    pub(super) fn found(&mut self, places: &BTreeSet<usize>) {
+        for (place, fate) in self.fates.iter_mut().enumerate() {
+            if let Fate::Ready { version } = *fate {
+                let written = Fate::Write { change: Change::Move, version };
+                *fate = if places.contains(&place) { written } else { Fate::Later };
+            }
+        }
     }
 
     /// The ledger's number of a locked record.
@@ -179,7 +199,11 @@ mod tests {
     #[test]
     fn a_hundred_refunds_of_one_batch_keep_the_cap() {
         let units: Vec<_> = (0..100).map(|number| begun(&format!("r{number}"), "-0.35")).collect();
-        let plan = Plan::of(&units.iter().collect::<Vec<_>>(), BTreeMap::from([locked(&success(), 7)]));
+        let plan = Plan::of(
+            &units.iter().collect::<Vec<_>>(),
+            &vec![None; units.len()],
+            BTreeMap::from([locked(&success(), 7)]),
+        );
         assert_eq!(written(&plan), 28);
         let shares: Vec<_> = plan.shares().map(|row| (row.sequence, row.held_minor, row.done_minor)).collect();
         assert_eq!(shares, [(7, 980, 0)], "one writing of one row");
@@ -188,7 +212,8 @@ mod tests {
     #[test]
     fn a_refund_that_comes_too_late_gives_its_share_back() {
         let units = [begun("r1", "-6"), begun("r2", "-6")];
-        let mut plan = Plan::of(&units.iter().collect::<Vec<_>>(), BTreeMap::from([locked(&success(), 7)]));
+        let mut plan =
+            Plan::of(&units.iter().collect::<Vec<_>>(), &[None, None], BTreeMap::from([locked(&success(), 7)]));
         assert_eq!((plan.fates[1], written(&plan)), (Fate::Conflict, 1));
         plan.is_late(0, &units[0]);
         assert_eq!(plan.fates, [Fate::Conflict, Fate::Conflict]);
@@ -204,7 +229,7 @@ mod tests {
         let moment = samples::moment(samples::now());
         let booked = settle::by_answer(&next, &Heard::Booked(receipt), &samples::profile(), &moment);
         let units = [&begun, &begun, &booked];
-        let plan = Plan::of(&units, BTreeMap::new());
+        let plan = Plan::of(&units, &[None; 3], BTreeMap::new());
         let insert = Fate::Write { change: Change::Insert, version: 1 };
         assert_eq!(plan.fates, [insert, Fate::Conflict, Fate::Later]);
     }
