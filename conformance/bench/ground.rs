@@ -39,16 +39,22 @@ pub async fn opened(database: &Database) -> Arc<PostgresLedger> {
 /// Ticks of the clock by which the system counts the time of processors, in a second.
 const TICKS_PER_S: f64 = 100.0;
 
-/// How long processors have worked for this process, and for those of the server that are there now, in seconds. Unlike
-/// the time that passes it does not depend on what else the machine does.
+/// How long processors have worked for this process, in seconds. Unlike the time that passes it does not depend on what
+/// else the machine does.
+pub fn own_s() -> f64 {
+    process_s("self")
+}
+
+/// The same, and for those processes of the server that are there now.
 pub fn worked_s(database: &Database) -> (f64, f64) {
-    let of = |process: &str| {
-        let text = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-        // After the name, which may hold anything: user and system time are the 12th and 13th field.
-        let after = text.rsplit(')').next().unwrap_or_default();
-        let ticks = after.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok());
-        ticks.sum::<f64>() / TICKS_PER_S
-    };
     let processes = database.sql("SELECT pid FROM pg_stat_activity");
-    (of("self"), processes.iter().flatten().map(|process| of(process)).sum())
+    (own_s(), processes.iter().flatten().map(|process| process_s(process)).sum())
+}
+
+fn process_s(process: &str) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // After the name, which may hold anything: user and system time are the 12th and 13th field.
+    let after = text.rsplit(')').next().unwrap_or_default();
+    let ticks = after.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok());
+    ticks.sum::<f64>() / TICKS_PER_S
 }

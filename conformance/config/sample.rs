@@ -8,6 +8,8 @@ use std::path::Path;
 use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Value};
 
+use onbill::runtime::config::callers::IssuerTable;
+use onbill::runtime::config::limits::LimitTable;
 use onbill::runtime::config::schema::{self, ANY_ID, Place};
 use onbill::runtime::config::tables::{CspTable, Tables};
 
@@ -79,7 +81,12 @@ fn the_table_of_keys_and_the_typed_tables_have_the_same_keys() {
 
 #[test]
 fn the_sample_shows_the_real_defaults() {
-    let tables = Tables { csp: BTreeMap::from([("example".to_owned(), CspTable::default())]), ..Tables::default() };
+    let limit = BTreeMap::from([("purchases".to_owned(), LimitTable::default())]);
+    let tables = Tables {
+        csp: BTreeMap::from([("example".to_owned(), CspTable { limit, ..CspTable::default() })]),
+        issuer: BTreeMap::from([("example".to_owned(), IssuerTable::default())]),
+        ..Tables::default()
+    };
     let defaults = flattened(&Value::serialize(&tables).expect("values").into_dict().expect("a table"));
     let (text, uncommented) = sample();
     let shown = flattened(&Toml::from_str(&uncommented).expect("TOML"));

@@ -13,6 +13,7 @@ use regex::Regex;
 use super::address::Address;
 use super::catalogue::outcome;
 use super::ids::{ChargeCode, CspId, PartnerId, ProductId};
+use super::limits::SpendLimit;
 use super::money::{Currency, Money};
 use super::webhook::Webhook;
 
@@ -159,6 +160,8 @@ pub struct CspProfile {
     pub amount_max: Option<Money>,
     /// Where its days begin.
     pub time_zone: TimeZone,
+    /// What charges are held against, by the order of their names.
+    pub limits: Vec<SpendLimit>,
     /// Its refusal codes → the public text that each becomes, at most 128 characters.
     pub verdicts: BTreeMap<String, String>,
     /// Quota of PIN sends.

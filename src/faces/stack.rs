@@ -7,7 +7,7 @@
 //!
 //! [`Guard`], once for each call of either face, which it counts:
 //! 1. path: what is not there is told without a key, so that a typo is not taken for a wrong key;
-//! 2. authentication: nobody learns anything of a method, or makes it read a body, without a key;
+//! 2. authentication, and the scope of the method: nobody learns anything of it, or makes it read a body, without;
 //! 3. load: a bounded number of calls at a time, and the rest are turned away before they cost anything;
 //! 4. deadline: after load, so that its time is spent on work;
 //! 5. shape: what the transcoder found is answered only now, together with what the domain has to say;
@@ -41,7 +41,7 @@ use tracing::Instrument;
 pub use self::deadline::{Bounds, NamedDeadline};
 use self::deadline::{named_deadline, time_allowed};
 use self::noting::Noting;
-use super::auth::Keys;
+use super::auth::Callers;
 use super::certification::page::Page;
 use super::json::JsonFace;
 use super::json::findings::Findings;
@@ -131,7 +131,7 @@ pub struct Guard(Arc<Layers>);
 
 struct Layers {
     gateway: Arc<Gateway>,
-    keys: Keys,
+    callers: Callers,
     bounds: Bounds,
     calls: Arc<Semaphore>,
     methods: Methods,
@@ -178,7 +178,7 @@ impl Guard {
     /// The descriptor set cannot be read.
     pub fn new(
         gateway: Arc<Gateway>,
-        keys: Keys,
+        callers: Callers,
         passage: Passage,
         descriptors: &[u8],
         services: &[&str],
@@ -187,7 +187,7 @@ impl Guard {
         let Passage { bounds, calls, certification } = passage;
         let methods = Methods::of(descriptors, services)?;
         let measures = Measures::new(methods.paths.iter());
-        Ok(Self(Arc::new(Layers { gateway, keys, bounds, calls, methods, measures, routes, certification })))
+        Ok(Self(Arc::new(Layers { gateway, callers, bounds, calls, methods, measures, routes, certification })))
     }
 
     /// The guard as a service, for the transcoder to call.
@@ -244,8 +244,7 @@ impl Layers {
         if !self.methods.paths.contains(path) {
             return Err(ApiError::new(ErrorCode::NotFound));
         }
-        let partner = self.keys.partner(request.headers()).cloned();
-        let partner = partner.ok_or(ApiError::new(ErrorCode::AuthorizationFailure))?;
+        let partner = self.callers.admit(path, request.headers(), request.extensions()).await?;
         let _permit = Arc::clone(&self.calls)
             .try_acquire_owned()
             .map_err(|_full| ApiError::new(ErrorCode::ServiceUnavailable).retry_after(super::grpc::RETRY_AFTER_S))?;

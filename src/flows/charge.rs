@@ -87,6 +87,7 @@ pub(super) async fn work(gateway: &Arc<Gateway>, ask: &Ask, stage: &Stage) -> Re
             Opened::Durable(record) => {
                 return booking::book(gateway, *record, &ask.caller, stage, leased_until).await;
             }
+            Opened::Over(record) => return Ok(Answered::started(&record)),
             Opened::Abandoned => return Err(Stop::Unavailable(Cause::new("the caller's deadline ran out"))),
             Opened::Conflict => {}
         }

@@ -31,6 +31,7 @@ pub mod charge;
 pub mod refund;
 pub mod flight;
 pub mod booking;
+mod limits;
 pub mod reconcile;
 pub mod oversee;
 pub mod account;

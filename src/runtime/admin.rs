@@ -1,15 +1,17 @@
 //! The operations port: is it alive, is it ready, what does it measure, and what became of events.
 //!
-//! Invariant: it answers without the main port and holds no secret. `/healthz` says that the process runs;
+//! Invariant: it answers without the main port and shows no secret; what changes something is behind a door of its own. `/healthz` says that the process runs;
 //! `/readyz` says whether it can take requests, and what is away of what it needs or could do with.
 
 pub mod ledger;
 mod ephemeral;
+pub mod token;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -20,6 +22,7 @@ use super::current::Current;
 use super::webhooks;
 
 use self::ledger::Overseen;
+use self::token::Door;
 
 /// Media type of the Prometheus text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -31,6 +34,8 @@ pub struct Admin {
     pub current: Current,
     /// What its people settle by hand.
     pub overseen: Overseen,
+    /// Who may change something.
+    pub door: Door,
     /// Prints what is measured.
     pub metrics: PrometheusHandle,
     /// Once it is called the gateway is not ready any more.
@@ -57,13 +62,14 @@ pub async fn measure(overseen: Overseen, stop: CancellationToken) {
 
 fn router(admin: Admin) -> Router {
     let ledger = ledger::router(admin.overseen.clone());
+    let guarded = middleware::from_fn_with_state(admin.door.clone(), token::guard);
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .merge(webhooks::routes())
+        .merge(webhooks::routes().route_layer(guarded.clone()))
         .with_state(admin)
-        .merge(ledger)
+        .merge(ledger.route_layer(guarded))
 }
 
 async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::server::HealthReporter;
 
 use super::admin::ledger::Overseen;
+use super::admin::token::{Door, TokenError};
 use super::admin::{self, Admin};
 use super::config::tables::LogFormat;
 use super::config::{Config, Sources, temporary_root};
@@ -25,9 +26,10 @@ use super::current::{self, Current, Living};
 use super::reload::Reloader;
 use super::serve;
 use super::telemetry::{self, Format, TelemetryError};
+use super::tls::{Tls, TlsError};
 use super::wiring::{self, Wired, WiringError};
 use super::workers::{self, ForgetBounds, ReconcileBounds};
-use crate::faces::auth::Keys;
+use crate::faces::auth::Callers;
 use crate::faces::certification::page::Page;
 use crate::faces::certification::session::Sessions;
 use crate::faces::grpc;
@@ -37,6 +39,8 @@ use crate::faces::stack::{self, Front, Guard};
 use crate::flows::Gateway;
 use crate::flows::certification::{self, Certification, Queue};
 use crate::flows::sandbox::Sandbox;
+use crate::ports::clock::Clock;
+use crate::ports::tokens::Tokens;
 
 /// Why a gateway did not start, or did not stop in order.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +59,12 @@ pub enum LifeError {
     /// A store or a CSP.
     #[error(transparent)]
     Wiring(#[from] WiringError),
+    /// TLS of the main port.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The token of the operations port.
+    #[error(transparent)]
+    AdminToken(#[from] TokenError),
     /// An address that cannot be listened on.
     #[error("{key}: cannot listen on {address}; is another gateway running?")]
     Listen {
@@ -92,6 +102,8 @@ pub struct Listening {
     pub is_temporary: bool,
     /// Whether the sandbox is on.
     pub is_sandbox: bool,
+    /// Whether the main port speaks TLS.
+    pub is_encrypted: bool,
 }
 
 /// Runs a gateway until it is told to stop (SIGTERM or SIGINT); SIGHUP makes it read `sources` again. `told` is called
@@ -159,7 +171,7 @@ async fn live(
     // From here on a SIGHUP ends nothing any more.
     let asked = signal(SignalKind::hangup())?;
     let stop = CancellationToken::new();
-    let Wired { gateway, oversight, sandbox, adapters, certification } = wired;
+    let Wired { gateway, oversight, sandbox, adapters, issuers, certification } = wired;
     let certifying = match certification {
         Some((certification, queue)) => Some(Certifying::begin(certification, queue).await?),
         None => None,
@@ -167,29 +179,29 @@ async fn live(
     let certification = certifying.as_ref().map(|certifying| Arc::clone(&certifying.certification));
     let faces = Faces::new(config, sandbox, certification);
     let health = faces.health();
-    let (successor, current) = current::begin(faces.around(config, Arc::clone(&gateway))?);
+    let (successor, current) = current::begin(faces.around(config, Arc::clone(&gateway), issuers.tokens())?);
     let overseen = Overseen { current: current.clone(), oversight };
+    let (tls, door) = (tls(config)?, Door::of(&config.server).await?);
     health.serve().await;
     let listener = listen("server.listen", config.server.listen).await?;
     let admin_listener = listen("server.admin_listen", config.server.admin_listen).await?;
-    told(&Listening {
-        listen: listener.local_addr()?,
-        admin_listen: admin_listener.local_addr()?,
-        data_dir: data_dir.path.clone(),
-        is_temporary: data_dir.temporary,
-        is_sandbox: config.sandbox.enabled,
-    });
+    let listens = (listener.local_addr()?, admin_listener.local_addr()?);
+    told(&listening(config, data_dir, listens, tls.is_some()));
     for entry in &config.effective.0 {
         tracing::debug!(key = entry.key, value = entry.value, origin = entry.origin, "setting");
     }
 
     let admin_stop = CancellationToken::new();
     let mut background = work(config, &current, &overseen, &metrics, &stop);
-    let admin = Admin { current: current.clone(), overseen, metrics, stop: stop.clone() };
+    let admin = Admin { current: current.clone(), overseen, door, metrics, stop: stop.clone() };
     let admin = tokio::spawn(admin::serve(admin_listener, admin, admin_stop.clone()));
-    let reloader = Reloader { sources, effective: config.effective.clone(), adapters, faces, successor };
+    let effective = config.effective.clone();
+    let reloader = Reloader { sources, effective, adapters, issuers, faces, successor, tls: tls.clone() };
+    if let Some(tls) = &tls {
+        background.spawn(Arc::clone(tls).keep(stop.clone()));
+    }
     background.spawn(reloader.listen(asked, stop.clone()));
-    let server = tokio::spawn(serve::serve(listener, current, serve_bounds(config), stop.clone()));
+    let server = tokio::spawn(serve::serve(listener, tls, current, serve_bounds(config), stop.clone()));
 
     tokio::select! {
         _ = terminate.recv() => {}
@@ -269,6 +281,35 @@ impl Certifying {
     }
 }
 
+/// TLS of the main port. Keys and tokens that travel in plain text are everybody's on the way, so that is told.
+fn tls(config: &Config) -> Result<Option<Arc<Tls>>, TlsError> {
+    let (tls, listen) = (Tls::begin(&config.server.tls)?, config.server.listen);
+    if tls.is_none() && !listen.ip().is_loopback() && !config.sandbox.enabled {
+        tracing::warn!(
+            %listen,
+            "the main port speaks plain text to other machines: set server.tls, or put it behind something that ends TLS"
+        );
+    }
+    Ok(tls)
+}
+
+/// What is told of a gateway that listens on these addresses.
+fn listening(
+    config: &Config,
+    data_dir: &DataDir,
+    (listen, admin_listen): (SocketAddr, SocketAddr),
+    is_encrypted: bool,
+) -> Listening {
+    Listening {
+        listen,
+        admin_listen,
+        data_dir: data_dir.path.clone(),
+        is_temporary: data_dir.temporary,
+        is_sandbox: config.sandbox.enabled,
+        is_encrypted,
+    }
+}
+
 async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, LifeError> {
     TcpListener::bind(address).await.map_err(|source| LifeError::Listen { key, address, source })
 }
@@ -298,6 +339,8 @@ pub struct Faces {
     sandbox: Option<Arc<Sandbox>>,
     certification: Option<Arc<Certification>>,
     health: HealthReporter,
+    /// Keys, tokens and certificates are judged by the real time.
+    real_clock: Arc<dyn Clock>,
     /// Calls at work are bounded over all configurations.
     calls: Arc<Semaphore>,
 }
@@ -306,7 +349,7 @@ impl Faces {
     fn new(config: &Config, sandbox: Option<Arc<Sandbox>>, certification: Option<Arc<Certification>>) -> Self {
         let (health, _) = tonic_health::server::health_reporter();
         let calls = Arc::new(Semaphore::new(config.server.requests_in_flight_max));
-        Self { sandbox, certification, health, calls }
+        Self { sandbox, certification, health, real_clock: wiring::real_clock(), calls }
     }
 
     fn health(&self) -> Health {
@@ -317,10 +360,12 @@ impl Faces {
     ///
     /// # Errors
     /// The API cannot be served: a fault of the build.
-    pub fn around(&self, config: &Config, gateway: Arc<Gateway>) -> Result<Living, LifeError> {
+    pub fn around(&self, config: &Config, gateway: Arc<Gateway>, tokens: Arc<dyn Tokens>) -> Result<Living, LifeError> {
         let certification = self.certification.clone();
-        let services = grpc::services(&gateway, self.sandbox.as_ref(), &self.health, certification.as_ref())?;
-        let keys = Keys::new(config.partner_keys.clone(), &gateway.directory);
+        let shown = config.server.reflection.unwrap_or(config.sandbox.enabled);
+        let services = grpc::services(&gateway, self.sandbox.as_ref(), &self.health, certification.as_ref(), shown)?;
+        let clock = Arc::clone(&self.real_clock);
+        let callers = Callers::new(config.callers.clone(), &gateway.directory, tokens, clock);
         let milliseconds = |count: u32| Duration::from_millis(u64::from(count));
         let bounds = stack::Bounds {
             deadline_default: milliseconds(config.server.deadline_default_ms),
@@ -328,10 +373,10 @@ impl Faces {
             deadline_max: milliseconds(config.server.deadline_max_ms),
         };
         let sessions = Sessions::new(Arc::clone(&gateway.secrets));
-        let page = certification.clone().map(|certification| Page::new(certification, keys.clone(), sessions));
+        let page = certification.clone().map(|certification| Page::new(certification, callers.clone(), sessions));
         let passage = stack::Passage { bounds, calls: Arc::clone(&self.calls), certification };
         let own = Arc::clone(&gateway);
-        let guard = Guard::new(own, keys, passage, pb::DESCRIPTORS, &services.keyed, services.routes)?;
+        let guard = Guard::new(own, callers, passage, pb::DESCRIPTORS, &services.keyed, services.routes)?;
         let json = JsonFace::new(pb::DESCRIPTORS, &services.keyed, guard.in_process(), env!("CARGO_PKG_VERSION"))?;
         Ok(Living { front: Front::new(Arc::clone(&gateway), guard, json, page), gateway })
     }

@@ -10,12 +10,15 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::current::Current;
+use super::tls::Tls;
+use crate::faces::auth::Peer;
 
 /// How long the listener rests after the system refused it a connection (no file descriptors, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -36,7 +39,14 @@ pub struct Bounds {
 }
 
 /// Serves until `stop` is called, then answers what is under way. True: all of it was answered in time.
-pub async fn serve(listener: TcpListener, front: Current, bounds: Bounds, stop: CancellationToken) -> bool {
+/// With `tls`, what is not encrypted is not served.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    front: Current,
+    bounds: Bounds,
+    stop: CancellationToken,
+) -> bool {
     let connections = Arc::new(Semaphore::new(bounds.connections_max));
     let graceful = GracefulShutdown::new();
     let builder = builder(&bounds);
@@ -57,12 +67,9 @@ pub async fn serve(listener: TcpListener, front: Current, bounds: Bounds, stop: 
                 continue;
             }
         };
-        let connection = graceful.watch(connect(&builder, stream, front.clone()).into_owned());
+        let (builder, front, watcher, tls) = (builder.clone(), front.clone(), graceful.watcher(), tls.clone());
         tokio::spawn(async move {
-            // A connection that breaks is its client's matter; what it had started goes on.
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
-            }
+            secured(stream, tls.as_deref(), &builder, front, watcher).await;
             drop(permit);
         });
     }
@@ -87,30 +94,56 @@ fn builder(bounds: &Bounds) -> Builder<TokioExecutor> {
     builder
 }
 
-/// One connection with its service.
-fn connect(
-    builder: &Builder<TokioExecutor>,
+/// One connection, encrypted where there is TLS.
+async fn secured(
     stream: TcpStream,
+    tls: Option<&Tls>,
+    builder: &Builder<TokioExecutor>,
     front: Current,
-) -> hyper_util::server::conn::auto::Connection<'_, TokioIo<TcpStream>, FrontService, TokioExecutor> {
+    watcher: Watcher,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "small packets may be held back");
     }
-    builder.serve_connection(TokioIo::new(stream), FrontService(front))
+    let Some(tls) = tls else {
+        return connect(builder, stream, FrontService { front, peer: None }, watcher).await;
+    };
+    if let Some((stream, peer)) = tls.accept(stream).await {
+        connect(builder, stream, FrontService { front, peer }, watcher).await;
+    }
+}
+
+/// One connection with its service, to its end.
+async fn connect<S>(builder: &Builder<TokioExecutor>, stream: S, service: FrontService, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), service));
+    // A connection that breaks is its client's matter; what it had started goes on.
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "a connection ended early");
+    }
 }
 
 /// The front of the moment as hyper calls it.
 #[derive(Clone)]
-struct FrontService(Current);
+struct FrontService {
+    front: Current,
+    /// Who is at the other end, where it has shown a certificate.
+    peer: Option<Peer>,
+}
 
 impl hyper::service::Service<http::Request<Incoming>> for FrontService {
     type Response = http::Response<tonic::body::Body>;
     type Error = Infallible;
     type Future = std::pin::Pin<Box<dyn Future<Output = Result<http::Response<tonic::body::Body>, Infallible>> + Send>>;
 
-    fn call(&self, request: http::Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: http::Request<Incoming>) -> Self::Future {
         // Taken anew for each request: a connection may outlive a configuration.
-        let front = self.0.front();
+        let front = self.front.front();
+        if let Some(peer) = &self.peer {
+            request.extensions_mut().insert(peer.clone());
+        }
         Box::pin(async move { Ok(front.answer(request).await) })
     }
 }

@@ -141,8 +141,12 @@ pub fn not_applied(record: &Transaction) -> UnitOfWork {
 }
 
 fn answered(record: &Transaction, heard: &Heard) -> UnitOfWork {
-    let moment = Moment { now: after_s(1), event_id: event_id(&record.key), delivery: Delivery::Due, jitter: 0 };
-    settle::by_answer(record, heard, &profile(), &moment)
+    settle::by_answer(record, heard, &profile(), &moment(record))
+}
+
+/// A second after the beginning.
+pub fn moment(record: &Transaction) -> Moment {
+    Moment { now: after_s(1), event_id: event_id(&record.key), delivery: Delivery::Due, jitter: 0 }
 }
 
 /// Another gateway takes it.
@@ -195,7 +199,8 @@ fn partner(id: &str) -> Partner {
     }
 }
 
-fn profile() -> CspProfile {
+/// The CSP.
+pub fn profile() -> CspProfile {
     CspProfile {
         id: CspId::new("sandbox"),
         currency: Currency::from_code("MXN").expect("a currency"),
@@ -208,6 +213,7 @@ fn profile() -> CspProfile {
         capabilities: Capabilities::USUAL,
         amount_max: None,
         time_zone: jiff::tz::TimeZone::UTC,
+        limits: Vec::new(),
         verdicts: BTreeMap::from([("daily-limit".to_owned(), "Over spending daily limit".to_owned())]),
         pin_quota: SendQuota { per_partner_max: 3, per_address_max: 10, window_s: 600 },
         test_numbers: None,

@@ -46,7 +46,8 @@ macro_rules! bounded {
     };
 }
 
-/// Puts all services together; `health` tells how each is. The sandbox's is there only where there is a sandbox.
+/// Puts all services together; `health` tells how each is. The sandbox's is there only where there is a sandbox,
+/// and reflection where it is to be.
 ///
 /// # Errors
 /// The descriptor set is not one that reflection can serve.
@@ -55,6 +56,7 @@ pub fn services(
     sandbox: Option<&Arc<Sandbox>>,
     health: &HealthReporter,
     certification: Option<&Arc<Certification>>,
+    reflects: bool,
 ) -> Result<Services, tonic_reflection::server::Error> {
     use pb::v1::account_service_server::AccountServiceServer;
     use pb::v1::certification_service_server::CertificationServiceServer;
@@ -71,9 +73,12 @@ pub fn services(
         .add_service(bounded!(PinServiceServer::new(pin::Pins(shared()))))
         .add_service(bounded!(TransactionServiceServer::new(transaction::Transactions(shared()))))
         .add_service(bounded!(NotificationServiceServer::new(notification::Notifications(shared()))))
-        .add_service(bounded!(health_service))
-        .add_service(bounded!(reflection(sandbox.is_some()).build_v1()?))
-        .add_service(bounded!(reflection(sandbox.is_some()).build_v1alpha()?));
+        .add_service(bounded!(health_service));
+    if reflects {
+        routes
+            .add_service(bounded!(reflection(sandbox.is_some()).build_v1()?))
+            .add_service(bounded!(reflection(sandbox.is_some()).build_v1alpha()?));
+    }
     if let Some(sandbox) = sandbox {
         let door = sandbox::SandboxDoor { gateway: shared(), sandbox: Arc::clone(sandbox) };
         routes.add_service(bounded!(SandboxServiceServer::new(door)));

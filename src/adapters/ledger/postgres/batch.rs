@@ -1,8 +1,9 @@
 //! Commits a batch of units of work in one transaction of PostgreSQL.
 //!
-//! Invariant: rows are locked in the order of their keys before anything is judged, and new keys are written in that
-//! order after it, so that two gateways wait for one another and never in a circle; one that does all the same is told
-//! so by the server and begins again. The table decides whether a key is new. No unit is answered before the server has
+//! Invariant: rows are locked in the order of their keys, and after them counters in the order of their names, before
+//! anything is judged; new keys are written in that order after it, and outcomes that need no look come last, in that
+//! order too, so that two gateways wait for one another and hardly ever in a circle; one that does all the same is told so
+//! by the server and begins again. The table decides whether a key is new. No unit is answered before the server has
 //! answered the commit; a commit without an answer is an error, and may have been kept.
 //!
 //! What can be is sent in one flight, the commit included: after a statement that fails the server makes it a rollback.
@@ -15,11 +16,13 @@ use tokio_postgres::{Client, Row, Statement};
 
 use super::super::judge::Stored;
 use super::connect::Connection;
+use super::counters::{self, Counters, Used};
 use super::error::Trouble;
 use super::plan::{Fate, Locked, Plan};
 use super::ready::{self, Settlements};
 use super::rows::{Fields, stored};
 use super::statements::{self, Advances, Decisions, Inserts, Notes, Shares, TakeUps};
+use crate::domain::limits::CounterName;
 use crate::domain::transaction::{Expected, TransactionKey, UnitOfWork};
 
 /// Whether the commit may have been kept although there was an error.
@@ -57,7 +60,10 @@ pub(super) struct Writing {
     connection: Connection,
     slot: i32,
     lock: Statement,
+    make_counters: Statement,
+    lock_counters: Statement,
     insert: Statement,
+    count: Statement,
     shares: Statement,
     take_up: Statement,
     settle: Statement,
@@ -74,7 +80,10 @@ impl Writing {
         Ok(Self {
             slot,
             lock: client.prepare(statements::LOCK).await?,
+            make_counters: client.prepare(counters::MAKE).await?,
+            lock_counters: client.prepare(counters::LOCK).await?,
             insert: client.prepare(statements::INSERT).await?,
+            count: client.prepare(counters::WRITE).await?,
             shares: client.prepare(statements::SHARES).await?,
             take_up: client.prepare(statements::TAKE_UP).await?,
             settle: client.prepare(ready::SETTLE).await?,
@@ -116,21 +125,25 @@ impl Writing {
     }
 
     async fn transact(&self, units: &[&UnitOfWork], ready: &[Option<u32>]) -> Result<Vec<Fate>, Failed> {
-        let keys = keys_to_lock(units, ready);
-        let begun = if keys.is_empty() { Begun::NotYet } else { Begun::Already };
-        let rows = if keys.is_empty() { BTreeMap::new() } else { self.lock(&keys).await.map_err(Failed::NotKept)? };
-        let mut plan = Plan::of(units, ready, rows);
+        let (keys, counters) = (keys_to_lock(units, ready), Counters::of(units));
+        let begun = if keys.is_empty() && counters.is_empty() { Begun::NotYet } else { Begun::Already };
+        let (rows, used) = match begun {
+            Begun::NotYet => (BTreeMap::new(), BTreeMap::new()),
+            Begun::Already => self.lock(&keys, &counters).await.map_err(Failed::NotKept)?,
+        };
+        let mut plan = Plan::of(units, ready, rows, used);
         let inserts = Inserts::of(units, &plan, self.slot);
         let settlements = Settlements::of(units, ready);
-        // Shares that depend on which of the new records are new indeed can only be written when that is known.
-        let waits = inserts.places.iter().any(|place| units.get(*place).is_some_and(|unit| unit.hold.is_some()));
-        let (returned, settled) = if waits {
+        let (returned, settled) = if inserts.waits {
+            if begun == Begun::NotYet {
+                self.client().batch_execute(statements::BEGIN).await.map_err(|error| Failed::NotKept(error.into()))?;
+            }
             let returned = self.query(&self.insert, &inserts.values()).await.map_err(Failed::NotKept)?;
             late(&mut plan, units, &inserts, &returned).map_err(Failed::NotKept)?;
             (Vec::new(), self.write(units, &plan, None, &settlements, Begun::Already).await?.settled)
         } else {
             let written = self.write(units, &plan, Some(&inserts), &settlements, begun).await?;
-            (written.begun, written.settled)
+            (written.new, written.settled)
         };
         // Already kept: what cannot be read of the answer makes it unknown.
         late(&mut plan, units, &inserts, &returned).map_err(Failed::NotKnown)?;
@@ -138,19 +151,28 @@ impl Writing {
         Ok(plan.fates)
     }
 
-    /// Begins the transaction and locks rows in the order of their keys.
-    async fn lock(&self, keys: &BTreeSet<&TransactionKey>) -> Result<BTreeMap<TransactionKey, Locked>, Trouble> {
+    /// Begins the transaction, and locks rows in the order of their keys and then counters in that of their names.
+    async fn lock(&self, keys: &BTreeSet<&TransactionKey>, counters: &Counters<'_>) -> Result<LockedRows, Trouble> {
         let partners: Vec<Cow<'_, str>> = keys.iter().map(|key| stored(key.partner.as_str())).collect();
         let kinds: Vec<&str> = keys.iter().map(|key| key.kind.word()).collect();
         let ids: Vec<&str> = keys.iter().map(|key| key.ext_transaction_id.as_str()).collect();
         let values: [&(dyn ToSql + Sync); 3] = [&partners, &kinds, &ids];
-        let (begun, rows) = tokio::join!(
+        let (to_make, to_lock) = (counters.to_make(), counters.to_lock());
+        let rows = async { if keys.is_empty() { Ok(Vec::new()) } else { self.query(&self.lock, &values).await } };
+        let used = async {
+            if counters.is_empty() { Ok(Vec::new()) } else { self.query(&self.lock_counters, &to_lock).await }
+        };
+        let (begun, rows, made, used) = tokio::join!(
             biased;
             self.client().batch_execute(statements::BEGIN),
-            self.query(&self.lock, &values)
+            rows,
+            self.execute(&self.make_counters, counters.rows(), &to_make),
+            used
         );
         begun?;
-        rows?.iter().map(locked).collect()
+        let rows = rows?.iter().map(locked).collect::<Result<_, _>>()?;
+        made?;
+        Ok((rows, counters.locked(&used?)?))
     }
 
     /// Writes everything and commits, in one flight.
@@ -162,12 +184,13 @@ impl Writing {
         settlements: &Settlements<'_>,
         transaction: Begun,
     ) -> Result<Written, Failed> {
-        let shares = Shares::of(plan);
+        let (shares, used) = (Shares::of(plan), Used::of(plan));
         let (take_ups, advances) = (TakeUps::of(units, plan), Advances::of(units, plan));
         let (notes, decisions) = (Notes::of(units, plan), Decisions::of(units, plan));
         let (share_values, take_up_values, advance_values) = (shares.values(), take_ups.values(), advances.values());
-        let (note_values, decision_values) = (notes.values(), decisions.values());
-        let (insert_rows, insert_values) = inserts.map(|new| (new.places.len(), new.values())).unwrap_or_default();
+        let (note_values, decision_values, used_values) = (notes.values(), decisions.values(), used.values());
+        let (insert_rows, insert_values) =
+            inserts.map(|inserts| (inserts.places.len(), inserts.values())).unwrap_or_default();
         let settlement_values = settlements.values();
         let begin = async {
             match transaction {
@@ -175,10 +198,11 @@ impl Writing {
                 Begun::NotYet => self.client().batch_execute(statements::BEGIN).await.map_err(Trouble::from),
             }
         };
-        let (begin, begun, shares, take_ups, advances, notes, decisions, settled, end) = tokio::join!(
+        let (begin, new, counts, shares, take_ups, advances, notes, decisions, settled, end) = tokio::join!(
             biased;
             begin,
             self.returning(&self.insert, insert_rows, &insert_values),
+            self.execute(&self.count, used.rows(), &used_values),
             self.execute(&self.shares, shares.rows(), &share_values),
             self.execute(&self.take_up, take_ups.rows(), &take_up_values),
             self.execute(&self.advance, advances.rows(), &advance_values),
@@ -189,13 +213,13 @@ impl Writing {
         );
         // The first error is the cause; those after it only say that the transaction is broken.
         begin.map_err(Failed::of_the_commit)?;
-        let begun = begun.map_err(Failed::before_the_commit)?;
-        for written in [shares, take_ups, advances, notes, decisions] {
+        let new = new.map_err(Failed::before_the_commit)?;
+        for written in [counts, shares, take_ups, advances, notes, decisions] {
             written.map_err(Failed::before_the_commit)?;
         }
         let settled = settled.map_err(Failed::before_the_commit)?;
         end.map_err(|error| Failed::of_the_commit(error.into()))?;
-        Ok(Written { begun, settled })
+        Ok(Written { new, settled })
     }
 
     async fn query(&self, statement: &Statement, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Trouble> {
@@ -223,7 +247,7 @@ impl Writing {
 
 /// What statements have answered that were kept.
 struct Written {
-    begun: Vec<Row>,
+    new: Vec<Row>,
     settled: Vec<Row>,
 }
 
@@ -233,6 +257,9 @@ enum Begun {
     Already,
     NotYet,
 }
+
+/// Rows and counters as they are locked.
+type LockedRows = (BTreeMap<TransactionKey, Locked>, BTreeMap<CounterName, i64>);
 
 /// Records that units change, and charges that they take a share of.
 fn keys_to_lock<'a>(units: &[&'a UnitOfWork], ready: &[Option<u32>]) -> BTreeSet<&'a TransactionKey> {
@@ -252,8 +279,16 @@ fn locked(row: &Row) -> Result<(TransactionKey, Locked), Trouble> {
 }
 
 /// Units that were to begin records which somebody else has begun meanwhile.
+///
+/// The numbers of the others become known.
 fn late(plan: &mut Plan, units: &[&UnitOfWork], inserts: &Inserts<'_>, returned: &[Row]) -> Result<(), Trouble> {
-    for place in inserts.late(returned)? {
+    let begun = inserts.begun(returned)?;
+    for (place, number) in begun.numbers {
+        if let Some(unit) = units.get(place) {
+            plan.is_numbered(&unit.transaction.key, number);
+        }
+    }
+    for place in begun.late {
         if let Some(unit) = units.get(place) {
             plan.is_late(place, unit);
         }

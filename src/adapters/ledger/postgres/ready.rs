@@ -40,7 +40,8 @@ pub(super) fn ready(units: &[&UnitOfWork], looked_at: &[bool]) -> Vec<Option<u32
 fn version(unit: &UnitOfWork) -> Option<u32> {
     let record = &unit.transaction;
     let Expected::Version(expected) = unit.expected else { return None };
-    let is_plain = record.state.is_final() && unit.hold.is_none() && unit.decision.is_none();
+    let is_plain =
+        record.state.is_final() && unit.hold.is_none() && unit.counters.is_empty() && unit.decision.is_none();
     if !is_plain || double_entry(unit).is_err() {
         return None;
     }

@@ -23,7 +23,8 @@ struct Step {
     runs_from: i32,
 }
 
-const STEPS: [Step; 2] = [Step { text: V1, runs_from: 1 }, Step { text: V2, runs_from: 1 }];
+const STEPS: [Step; 3] =
+    [Step { text: V1, runs_from: 1 }, Step { text: V2, runs_from: 1 }, Step { text: V3, runs_from: 1 }];
 
 /// How long one who migrates waits for another who does.
 const TURN_MS: u32 = 120_000;
@@ -134,13 +135,24 @@ CREATE TABLE tallies (
 );
 ";
 
+/// Spend limits: what counts against each, and which counters a record is counted on (its limits, periods and first days,
+/// as `domain::limits` writes them). Counters are locked in the order of their names, byte by byte. Releases before this
+/// one may go on for as long as no limit is configured.
+const V2: &str = "
+ALTER TABLE transactions ADD COLUMN counted TEXT;
+CREATE TABLE counters (
+    name TEXT COLLATE \"C\" CONSTRAINT counters_pkey PRIMARY KEY,
+    used_minor BIGINT NOT NULL
+);
+";
+
 /// Keys are found by the one index that begins with the partner's id of a transaction. Each other one begins with the
 /// partner, and where statistics are young or there are none the planner cannot tell which of two indexes of one first
 /// column is the better; with this one statements leave it no choice (see `statements::OF_KEY`), and plans may be kept.
 /// An account's index begins with the account for the same reason, and because it is the shorter so.
 /// Postings and events are written in the transaction that writes their record, so that the server need not look the
-/// record up for each of them again; `verify` does.
-const V2: &str = "
+/// record up for each of them again; `verify` does. Releases before this one may go on: they meet the same constraint.
+const V3: &str = "
 CREATE UNIQUE INDEX transactions_by_id ON transactions (ext_id, kind, partner);
 ALTER TABLE transactions DROP CONSTRAINT transactions_key;
 ALTER INDEX transactions_by_id RENAME TO transactions_key;
@@ -152,7 +164,7 @@ ALTER TABLE outbox DROP CONSTRAINT outbox_transaction;
 ";
 
 /// Constraints and indexes that a whole schema has, each with its table.
-pub(super) const OBJECTS: [(&str, &[&str]); 5] = [
+pub(super) const OBJECTS: [(&str, &[&str]); 6] = [
     (
         "transactions",
         &[
@@ -195,6 +207,7 @@ pub(super) const OBJECTS: [(&str, &[&str]); 5] = [
     ),
     ("decisions", &["decisions_pkey", "decisions_transaction", "decisions_as"]),
     ("tallies", &["tallies_pkey"]),
+    ("counters", &["counters_pkey"]),
 ];
 
 /// What schema a database has.

@@ -4,7 +4,7 @@
 //! and no row twice; each names exactly the columns that its change may touch. What is written is decided in `plan`.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -18,6 +18,7 @@ use crate::domain::Time;
 use crate::domain::account::SealedAccountId;
 use crate::domain::address::Address;
 use crate::domain::ids::ExtTransactionId;
+use crate::domain::limits;
 use crate::domain::transaction::{BookAccount, COMPARED_VERSION, Transaction, UnitOfWork};
 
 /// Whatever the server's default is.
@@ -51,21 +52,23 @@ pub(super) const LOCK: &str = concat!(
 );
 
 /// New records, those left out whose key is taken; the tally counts what was written. Answers how many were new, and
-/// their keys where some were not.
+/// their keys and numbers where some were not, or where something waits for them.
 pub(super) const INSERT: &str = "\
 WITH fresh AS (INSERT INTO transactions (partner, kind, ext_id, reference, state, version, lease_owner, \
   lease_until_us, due_at_us, sent_before_us, inquiries, failure, private_note, stuck, accepted_at_us, csp, account_ref, \
   charge_code, amount_minor, currency, compared_version, sent_address_type, sent_address, sent_account_id, \
-  sent_product, sent_amount, sent_currency, sent_description, sent_reference_id) \
+  sent_product, sent_amount, sent_currency, sent_description, sent_reference_id, counted) \
  SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::bigint[], $7::text[], \
   $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[], $13::text[], $14::text[], $15::bigint[], \
   $16::text[], $17::text[], $18::text[], $19::bigint[], $20::text[], $21::integer[], $22::text[], $23::text[], \
-  $24::text[], $25::text[], $26::text[], $27::text[], $28::text[], $29::text[]) \
- ON CONFLICT (partner, kind, ext_id) DO NOTHING RETURNING partner, kind, ext_id), \
-counted AS (INSERT INTO tallies (slot, records) SELECT $30::integer, count(*) FROM fresh \
+  $24::text[], $25::text[], $26::text[], $27::text[], $28::text[], $29::text[], $30::text[]) \
+ ON CONFLICT (partner, kind, ext_id) DO NOTHING RETURNING partner, kind, ext_id, seq), \
+tallied AS (INSERT INTO tallies (slot, records) SELECT $31::integer, count(*) FROM fresh \
  ON CONFLICT (slot) DO UPDATE SET records = tallies.records + excluded.records) \
-SELECT count(*), CASE WHEN count(*) < $31::bigint THEN array_agg(partner) END, \
- CASE WHEN count(*) < $31::bigint THEN array_agg(kind) END, CASE WHEN count(*) < $31::bigint THEN array_agg(ext_id) END \
+SELECT count(*), CASE WHEN $33::boolean OR count(*) < $32::bigint THEN array_agg(partner) END, \
+ CASE WHEN $33::boolean OR count(*) < $32::bigint THEN array_agg(kind) END, \
+ CASE WHEN $33::boolean OR count(*) < $32::bigint THEN array_agg(ext_id) END, \
+ CASE WHEN $33::boolean OR count(*) < $32::bigint THEN array_agg(seq) END \
 FROM fresh";
 
 /// What refunds hold of their charges, one row for each charge.
@@ -76,9 +79,9 @@ FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n (seq, held, done) WHE
 /// What released records are taken up with: what their new intent has decided anew, and nothing of the request.
 pub(super) const TAKE_UP: &str = "\
 UPDATE transactions AS t SET accepted_at_us = n.accepted_at_us, csp = n.csp, account_ref = n.account_ref, \
- charge_code = n.charge_code, amount_minor = n.amount_minor, currency = n.currency \
-FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[]) \
- AS n (seq, accepted_at_us, csp, account_ref, charge_code, amount_minor, currency) WHERE t.seq = n.seq";
+ charge_code = n.charge_code, amount_minor = n.amount_minor, currency = n.currency, counted = n.counted \
+FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[]) \
+ AS n (seq, accepted_at_us, csp, account_ref, charge_code, amount_minor, currency, counted) WHERE t.seq = n.seq";
 
 /// Where records have moved to, with what that makes: the double entry, and events into the outbox. What refunds hold of
 /// the records is not touched.
@@ -159,7 +162,7 @@ arrays! {
     /// Of [`TAKE_UP`].
     TakeUps {
         seq: i64, accepted_at_us: i64, csp: Text<'a>, account_ref: Text<'a>, charge_code: Text<'a>, amount_minor: i64,
-        currency: &'a str,
+        currency: &'a str, counted: Option<String>,
     }
 }
 arrays! {
@@ -212,6 +215,7 @@ impl<'a> TakeUps<'a> {
                 stored(record.charge_code.as_str()),
                 record.money.minor,
                 record.money.currency.code(),
+                limits::to_text(&record.counted),
             );
         }
         take_ups
@@ -369,6 +373,8 @@ impl<'a> Advances<'a> {
 pub(super) struct Inserts<'a> {
     /// Where the units are in their batch, in the order of their keys.
     pub(super) places: Vec<usize>,
+    /// Whether something of the batch can only be written once it is known which of them are new indeed.
+    pub(super) waits: bool,
     count: i64,
     slot: i32,
     partner: Vec<Text<'a>>,
@@ -384,6 +390,23 @@ pub(super) struct Inserts<'a> {
     currency: Vec<&'a str>,
     compared_version: Vec<i32>,
     sent: Sent<'a>,
+    counted: Vec<Option<String>>,
+}
+
+/// What became of new records, by the places of their units.
+#[derive(Default)]
+pub(super) struct BegunRecords {
+    /// Units that were to begin records which somebody else has begun meanwhile.
+    pub(super) late: Vec<usize>,
+    /// The ledger's numbers of the others, where they were asked for.
+    pub(super) numbers: Vec<(usize, i64)>,
+}
+
+/// Whether what belongs to a unit that begins a record can only be written once the record is: a share of a charge and
+/// what counters hold, which must not be taken for a record that is somebody else's, and an event, which needs its
+/// number.
+fn depends_on_its_row(unit: &UnitOfWork) -> bool {
+    unit.hold.is_some() || !unit.counters.is_empty() || unit.event.is_some()
 }
 
 /// What was sent, as it is compared.
@@ -411,6 +434,7 @@ impl<'a> Inserts<'a> {
         new.sort_by(|(_, one, _), (_, other, _)| one.transaction.key.cmp(&other.transaction.key));
         for (place, unit, version) in new {
             inserts.places.push(place);
+            inserts.waits |= depends_on_its_row(unit);
             inserts.count = inserts.count.saturating_add(1);
             inserts.push(&unit.transaction, version);
         }
@@ -439,6 +463,7 @@ impl<'a> Inserts<'a> {
         sent.currency.push(stored(&compared.currency));
         sent.description.push(stored(&compared.description));
         sent.reference_id.push(compared.reference_id.as_ref().map(ExtTransactionId::as_str));
+        self.counted.push(limits::to_text(&record.counted));
     }
 
     pub(super) fn values(&self) -> Values<'_> {
@@ -463,23 +488,34 @@ impl<'a> Inserts<'a> {
             &self.sent.description,
             &self.sent.reference_id,
         ]);
-        values.push(&self.slot);
-        values.push(&self.count);
+        values.extend::<[&(dyn ToSql + Sync); 4]>([&self.counted, &self.slot, &self.count, &self.waits]);
         values
     }
 
-    /// Units that were to begin records which somebody else has begun meanwhile, by their places.
-    pub(super) fn late(&self, returned: &[Row]) -> Result<Vec<usize>, Trouble> {
-        let Some(row) = returned.first() else { return Ok(Vec::new()) };
-        if row.try_get::<_, i64>(0)? == self.count {
-            return Ok(Vec::new());
+    /// Reads what the statement has answered.
+    pub(super) fn begun(&self, returned: &[Row]) -> Result<BegunRecords, Trouble> {
+        let mut begun = BegunRecords::default();
+        let Some(row) = returned.first() else { return Ok(begun) };
+        if row.try_get::<_, i64>(0)? == self.count && !self.waits {
+            return Ok(begun);
         }
         let texts = |column| row.try_get::<_, Option<Vec<&str>>>(column).map(Option::unwrap_or_default);
         let (partners, kinds, ids) = (texts(1)?, texts(2)?, texts(3)?);
-        let new: BTreeSet<(&str, &str, &str)> =
-            partners.into_iter().zip(kinds).zip(ids).map(|((partner, kind), id)| (partner, kind, id)).collect();
+        let numbers = row.try_get::<_, Option<Vec<i64>>>(4)?.unwrap_or_default();
+        let new: BTreeMap<(&str, &str, &str), i64> = partners
+            .into_iter()
+            .zip(kinds)
+            .zip(ids)
+            .zip(numbers)
+            .map(|(((partner, kind), id), number)| ((partner, kind, id), number))
+            .collect();
         let keys = self.partner.iter().zip(&self.kind).zip(&self.ext_id);
-        let is_new = |((partner, kind), id): ((&Text<'_>, &&str), &&str)| new.contains(&(&**partner, *kind, *id));
-        Ok(self.places.iter().zip(keys).filter(|(_, key)| !is_new(*key)).map(|(place, _)| *place).collect())
+        for (place, ((partner, kind), id)) in self.places.iter().zip(keys) {
+            match new.get(&(&**partner, *kind, *id)) {
+                Some(number) => begun.numbers.push((*place, *number)),
+                None => begun.late.push(*place),
+            }
+        }
+        Ok(begun)
     }
 }
