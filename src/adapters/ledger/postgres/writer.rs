@@ -48,6 +48,8 @@ struct Unit {
     work: Box<UnitOfWork>,
     answer: Answer<Commit>,
     since: Instant,
+    /// Its record must be looked at before it is written.
+    looks: bool,
 }
 
 /// How much was written since the ledger was opened.
@@ -101,7 +103,7 @@ impl Writers {
     pub(super) async fn commit(&self, unit: UnitOfWork) -> Result<Commit, LedgerUnavailable> {
         let (answer, answered) = oneshot::channel();
         let place = self.place(&unit);
-        let job = Job::Commit(Unit { work: Box::new(unit), answer, since: Instant::now() });
+        let job = Job::Commit(Unit { work: Box::new(unit), answer, since: Instant::now(), looks: false });
         self.send(place, job)?;
         // A writer is gone where it drops a job without an answer.
         answered.await.map_err(|_| Trouble::Stopped)?
@@ -205,8 +207,9 @@ impl Writer {
     /// Commits one batch, and answers what is to be written after it.
     async fn batch(&mut self, units: Vec<Unit>) -> Vec<Unit> {
         let works: Vec<&UnitOfWork> = units.iter().map(|unit| &*unit.work).collect();
+        let looked_at: Vec<bool> = units.iter().map(|unit| unit.looks).collect();
         let began = Instant::now();
-        let committed = self.commit(&works).await;
+        let committed = self.commit(&works, &looked_at).await;
         self.seconds.record(began.elapsed().as_secs_f64());
         self.batch.record(f64::from(u32::try_from(works.len()).unwrap_or(u32::MAX)));
         drop(works);
@@ -229,13 +232,14 @@ impl Writer {
         };
         self.counters.batches.fetch_add(1, Ordering::Relaxed);
         let mut later = Vec::new();
-        for (unit, fate) in units.into_iter().zip(fates) {
+        for (mut unit, fate) in units.into_iter().zip(fates) {
             let outcome = match fate {
                 Fate::Write { version, .. } => Ok(Commit::Done { version }),
                 Fate::Conflict => Ok(Commit::Conflict),
                 Fate::Over { counter } => Ok(Commit::Over { counter }),
                 Fate::IllFormed(fault) => Err(LedgerUnavailable(Cause::new(fault))),
-                Fate::Later => {
+                Fate::Ready { .. } | Fate::Later => {
+                    unit.looks = true;
                     later.push(unit);
                     continue;
                 }
@@ -249,12 +253,12 @@ impl Writer {
 
     /// Commits, and tries again where that is safe: what the server has given back, and what a connection that turns
     /// out to be dead never carried.
-    async fn commit(&mut self, units: &[&UnitOfWork]) -> Result<Vec<Fate>, Failed> {
+    async fn commit(&mut self, units: &[&UnitOfWork], looked_at: &[bool]) -> Result<Vec<Fate>, Failed> {
         let mut tries = 0_u32;
         loop {
             tries = tries.saturating_add(1);
             let was_connected = self.writing.is_some();
-            let failed = match self.attempt(units).await {
+            let failed = match self.attempt(units, looked_at).await {
                 Ok(fates) => return Ok(fates),
                 Err(failed) => failed,
             };
@@ -273,10 +277,10 @@ impl Writer {
         }
     }
 
-    async fn attempt(&mut self, units: &[&UnitOfWork]) -> Result<Vec<Fate>, Failed> {
+    async fn attempt(&mut self, units: &[&UnitOfWork], looked_at: &[bool]) -> Result<Vec<Fate>, Failed> {
         let patience = self.connector.statement_timeout().saturating_mul(2);
         let writing = self.connected().await.map_err(Failed::NotKept)?;
-        match tokio::time::timeout(patience, writing.commit(units)).await {
+        match tokio::time::timeout(patience, writing.commit(units, looked_at)).await {
             Ok(committed) => committed,
             Err(_) => Err(Failed::NotKnown(Trouble::Slow(patience))),
         }
