@@ -1,7 +1,7 @@
 # The project's recipes. Continuous integration calls these and nothing else.
 # A fresh machine needs a Rust toolchain, and for `make test` apt-get or the packages that it names.
 
-.PHONY: run test sim check fmt lint doc outside crash certify clean help
+.PHONY: run test sim check fmt lint doc outside crash certify image fuzz clean help
 
 CARGO := cargo
 CARGO_FLAGS := --locked
@@ -9,6 +9,7 @@ SEEDS := 100000
 FIRST := 0
 KILLS ?= 300
 STORE ?= sqlite
+FUZZ_S ?= 20
 PROFILE := --release
 ARGS :=
 
@@ -49,6 +50,14 @@ crash: ## Kills gateways (STORE=postgres: stores too) at random moments under lo
 certify: ## Certifies a sandbox of this build over both faces; the report is target/certify/index.html.
 	$(CARGO) build $(CARGO_FLAGS)
 	conformance/certify/make
+
+image: ## Builds deploy/Containerfile and runs what comes out: not root, read-only, no capabilities. As root, on Debian.
+	conformance/install image
+	$(CARGO) build $(CARGO_FLAGS)
+	conformance/deployed/image
+
+fuzz: ## Fuzzes each reader of foreign bytes for FUZZ_S seconds (20), where there is a C++ compiler.
+	conformance/fuzz/run $(FUZZ_S)
 
 clean: ## Removes everything that was built.
 	$(CARGO) clean

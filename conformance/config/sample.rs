@@ -11,7 +11,7 @@ use figment::value::{Dict, Value};
 use onbill::runtime::config::callers::IssuerTable;
 use onbill::runtime::config::limits::LimitTable;
 use onbill::runtime::config::schema::{self, ANY_ID, Place};
-use onbill::runtime::config::tables::{CspTable, Tables};
+use onbill::runtime::config::tables::{CspTable, RateTable, Tables};
 
 use super::{file, load};
 
@@ -87,7 +87,9 @@ fn the_sample_shows_the_real_defaults() {
         issuer: BTreeMap::from([("example".to_owned(), IssuerTable::default())]),
         ..Tables::default()
     };
-    let defaults = flattened(&Value::serialize(&tables).expect("values").into_dict().expect("a table"));
+    let mut defaults = flattened(&Value::serialize(&tables).expect("values").into_dict().expect("a table"));
+    let rate = Value::serialize(RateTable::default()).expect("values").into_dict().expect("a table");
+    defaults.extend(rate.into_iter().map(|(key, value)| (format!("partner.*.rate.{key}"), value)));
     let (text, uncommented) = sample();
     let shown = flattened(&Toml::from_str(&uncommented).expect("TOML"));
     let prose = prose(&text);

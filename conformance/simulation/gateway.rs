@@ -123,6 +123,7 @@ impl Site {
             courier: Arc::new(NoEndpoints),
             posts: Posts::of(&self.directory),
             watchers: Arc::default(),
+            spans: None,
         };
         Incarnation { place, gateway: Arc::new(gateway) }
     }
@@ -177,6 +178,7 @@ fn directory(plan: &Plan, mutation: Mutation) -> Directory {
         pin_before_first_charge_minutes: None,
         pin_sms: None,
         webhook: None,
+        rate: onbill::domain::rate::SharedRate { per_second: 1_000_000, burst: 1_000_000 },
     });
     let forget_after_s = if mutation == Mutation::NotKnownIsNever { 0 } else { FORGET_AFTER_S };
     let profile = CspProfile {

@@ -13,6 +13,7 @@ pub mod key;
 pub mod ledger;
 pub mod migrate;
 pub mod webhook;
+pub mod audit;
 pub mod completions;
 
 use std::process::ExitCode;

@@ -15,6 +15,7 @@ use super::catalogue::outcome;
 use super::ids::{ChargeCode, CspId, PartnerId, ProductId};
 use super::limits::SpendLimit;
 use super::money::{Currency, Money};
+use super::rate::SharedRate;
 use super::webhook::Webhook;
 
 /// A regular expression with the text that it is shown as in errors.
@@ -213,6 +214,8 @@ pub struct Partner {
     pub pin_sms: Option<PinSms>,
     /// Where its events go. `None`: nowhere, they are only kept.
     pub webhook: Option<Webhook>,
+    /// How many calls it may make, at all gateways together.
+    pub rate: SharedRate,
 }
 
 /// Where an address leads.

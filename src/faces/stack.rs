@@ -3,21 +3,29 @@
 //! [`Front`], once for each HTTP request:
 //! 1. correlation: first, so that every answer and every log line has the id, refusals too;
 //! 2. face: gRPC goes straight on, everything else is transcoded and then goes the same way; the page of certification,
-//!    which is there in the sandbox only, has sessions of its own.
+//!    which is there in the sandbox only, has sessions of its own. A JSON call passes the gate before its body is read.
 //!
-//! [`Guard`], once for each call of either face, which it counts:
+//! [`Guard`], once for each call of either face, which it counts, times and traces. Its gate, before anything of a call is
+//! read:
 //! 1. path: what is not there is told without a key, so that a typo is not taken for a wrong key;
 //! 2. authentication, and the scope of the method: nobody learns anything of it, or makes it read a body, without;
-//! 3. load: a bounded number of calls at a time, and the rest are turned away before they cost anything;
-//! 4. deadline: after load, so that its time is spent on work;
-//! 5. shape: what the transcoder found is answered only now, together with what the domain has to say;
-//! 6. the service, within the deadline; and statuses that the gRPC library made by itself become the contract's;
-//! 7. certification, in the sandbox: takes note of what was asked and answered, before the answer is given.
+//! 3. rate: so many calls of a partner, at all gateways together, and the rest are refused before they cost anything;
+//! 4. load: a bounded number of calls at a time, shared fairly by partners, and the rest are turned away.
+//!
+//! And behind it:
+//! 5. deadline: after load, so that its time is spent on work;
+//! 6. shape: what the transcoder found is answered only now, together with what the domain has to say;
+//! 7. the service, within the deadline; and statuses that the gRPC library made by itself become the contract's;
+//! 8. certification, in the sandbox: takes note of what was asked and answered, before the answer is given.
 //!
 //! Invariant: no rule lives here. Deadlines here only stop waiting: CreateTransaction looks after its own work.
 
+mod auditing;
 mod deadline;
+mod gate;
 mod noting;
+mod places;
+mod seen;
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
@@ -30,7 +38,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::BodyExt;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::service::Routes;
@@ -40,7 +47,10 @@ use tracing::Instrument;
 
 pub use self::deadline::{Bounds, NamedDeadline};
 use self::deadline::{named_deadline, time_allowed};
+use self::gate::{Admitted, Gate, Refused};
 use self::noting::Noting;
+pub use self::places::Places;
+use self::seen::Seen;
 use super::auth::Callers;
 use super::certification::page::Page;
 use super::json::JsonFace;
@@ -53,7 +63,9 @@ use crate::domain::certification::Face;
 use crate::domain::ids::CorrelationId;
 use crate::domain::trace::Trace;
 use crate::flows::certification::Certification;
+use crate::flows::rate::{Rates, Standing};
 use crate::flows::{Caller, Gateway};
+use crate::ports::audit::Audit;
 
 /// The header that ties one request's traces together.
 const CORRELATION_HEADER: HeaderName = HeaderName::from_static("x-correlation-id");
@@ -91,9 +103,10 @@ impl Front {
         let correlation =
             sent.and_then(CorrelationId::parse).unwrap_or_else(|| self.gateway.secrets.fresh_correlation_id());
         let echoed = HeaderValue::from_str(correlation.as_str()).ok();
-        let trace = trace(request.headers()).map(|trace| tracing::field::display(trace.trace_id()));
-        let span = tracing::info_span!("request", correlation = correlation.as_str(), trace);
+        let trace = trace(request.headers()).unwrap_or_else(|| Trace::begun_by(&correlation));
+        let span = tracing::info_span!("request", correlation = correlation.as_str(), trace = %trace.trace_id());
         request.extensions_mut().insert(correlation);
+        request.extensions_mut().insert(trace);
         let face = if is_grpc(request.headers()) { Face::Grpc } else { Face::Json };
         request.extensions_mut().insert(face);
         let mut response = if face == Face::Grpc {
@@ -101,12 +114,41 @@ impl Front {
         } else if let Some(page) = self.page.as_ref().filter(|_| Page::has(request.uri().path())) {
             page.answer(request).instrument(span).await
         } else {
-            self.json.answer(request).instrument(span).await
+            self.json(request).instrument(span).await
         };
         if let Some(echoed) = echoed {
             response.headers_mut().insert(CORRELATION_HEADER, echoed);
         }
         response
+    }
+}
+
+impl Front {
+    /// Answers a JSON request. One that calls a method passes the gate first: what is refused there is never read.
+    async fn json<B>(&self, mut request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes>,
+    {
+        let Some(path) = self.json.rpc(request.method(), request.uri().path()) else {
+            return self.json.answer(request).await;
+        };
+        match self.guard.0.gate.admit(&self.gateway, path, request.headers(), request.extensions()).await {
+            Ok(admitted) => {
+                request.extensions_mut().insert(admitted);
+                self.json.answer(request).await
+            }
+            Err(Refused { error, standing, partner }) => {
+                let mut seen = Seen::begin(&self.guard.0, path, request.extensions());
+                if let Some(partner) = &partner {
+                    seen.belongs_to(partner);
+                }
+                seen.refused(&error);
+                drop(seen);
+                let mut response = self.json.refuse(&error, request).await;
+                gate::tell(standing, response.headers_mut());
+                response
+            }
+        }
     }
 }
 
@@ -125,50 +167,50 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     content_type.is_some_and(|value| value.starts_with(b"application/grpc"))
 }
 
-/// Path, authentication, load, deadline, shape, service.
+/// The gate, deadline, shape, service.
 #[derive(Clone)]
 pub struct Guard(Arc<Layers>);
 
 struct Layers {
     gateway: Arc<Gateway>,
-    callers: Callers,
+    gate: Gate,
     bounds: Bounds,
-    calls: Arc<Semaphore>,
-    methods: Methods,
+    /// The fields of each method in the order in which violations are listed.
+    fields: HashMap<String, Vec<String>>,
     measures: Measures,
     routes: Routes,
     certification: Option<Arc<Certification>>,
+    audit: Option<Arc<dyn Audit>>,
 }
 
 /// The methods that need a key, and the fields of each in the order in which violations are listed.
-struct Methods {
-    paths: HashSet<String>,
-    fields: HashMap<String, Vec<String>>,
-}
-
-impl Methods {
-    fn of(descriptors: &[u8], services: &[&str]) -> Result<Self, prost_reflect::DescriptorError> {
-        let pool = prost_reflect::DescriptorPool::decode(descriptors)?;
-        let (mut paths, mut fields) = (HashSet::new(), HashMap::new());
-        let known = services.iter().filter_map(|name| pool.get_service_by_name(name));
-        for method in known.flat_map(|service| service.methods().collect::<Vec<_>>()) {
-            let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
-            let names = method.input().fields().map(|field| field.json_name().to_owned()).collect();
-            fields.insert(path.clone(), names);
-            paths.insert(path);
-        }
-        Ok(Self { paths, fields })
+fn methods(
+    descriptors: &[u8],
+    services: &[&str],
+) -> Result<HashMap<String, Vec<String>>, prost_reflect::DescriptorError> {
+    let pool = prost_reflect::DescriptorPool::decode(descriptors)?;
+    let mut fields = HashMap::new();
+    let known = services.iter().filter_map(|name| pool.get_service_by_name(name));
+    for method in known.flat_map(|service| service.methods().collect::<Vec<_>>()) {
+        let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+        let names = method.input().fields().map(|field| field.json_name().to_owned()).collect();
+        fields.insert(path, names);
     }
+    Ok(fields)
 }
 
 /// What holds for every call, whichever service it is for.
 pub struct Passage {
     /// What bounds it.
     pub bounds: Bounds,
-    /// A permit for each call that may be at work.
-    pub calls: Arc<Semaphore>,
+    /// Places of calls that may be at work.
+    pub places: Arc<Places>,
+    /// What each partner may call.
+    pub rates: Arc<Rates>,
     /// Who watches it, in the sandbox.
     pub certification: Option<Arc<Certification>>,
+    /// Where what changes something is written down.
+    pub audit: Option<Arc<dyn Audit>>,
 }
 
 impl Guard {
@@ -184,10 +226,11 @@ impl Guard {
         services: &[&str],
         routes: Routes,
     ) -> Result<Self, prost_reflect::DescriptorError> {
-        let Passage { bounds, calls, certification } = passage;
-        let methods = Methods::of(descriptors, services)?;
-        let measures = Measures::new(methods.paths.iter());
-        Ok(Self(Arc::new(Layers { gateway, callers, bounds, calls, methods, measures, routes, certification })))
+        let Passage { bounds, places, rates, certification, audit } = passage;
+        let fields = methods(descriptors, services)?;
+        let measures = Measures::new(fields.keys(), gateway.directory.partners().map(|partner| partner.id.clone()));
+        let gate = Gate::new(callers, rates, places, fields.keys().cloned().collect::<HashSet<_>>());
+        Ok(Self(Arc::new(Layers { gateway, gate, bounds, fields, measures, routes, certification, audit })))
     }
 
     /// The guard as a service, for the transcoder to call.
@@ -197,19 +240,16 @@ impl Guard {
     }
 
     async fn answer(self, request: Request<Body>) -> Response<Body> {
-        let (path, started) = (request.uri().path().to_owned(), Instant::now());
-        let passed = self.0.pass(request).await;
-        let failed = match &passed {
-            Ok(response) => {
-                response.extensions().get::<tonic::Status>().map(|status| ApiError::from_status(status).code)
-            }
-            Err(error) => Some(error.code),
-        };
-        self.0.measures.ended(&path, failed, started.elapsed());
-        match passed {
+        let (mut seen, mut standing) = (Seen::begin(&self.0, request.uri().path(), request.extensions()), None);
+        let passed = self.0.pass(request, &mut seen, &mut standing).await;
+        seen.answered(&passed);
+        drop(seen);
+        let mut response = match passed {
             Ok(response) => response,
             Err(error) => tonic::Status::from(error).into_http(),
-        }
+        };
+        gate::tell(standing, response.headers_mut());
+        response
     }
 }
 
@@ -229,7 +269,12 @@ impl Service<Request<Body>> for Guard {
 }
 
 impl Layers {
-    async fn pass(&self, mut request: Request<Body>) -> Result<Response<Body>, ApiError> {
+    async fn pass(
+        &self,
+        mut request: Request<Body>,
+        seen: &mut Seen<'_>,
+        standing: &mut Option<Standing>,
+    ) -> Result<Response<Body>, ApiError> {
         let path = request.uri().path();
         if OPEN_PREFIXES.iter().any(|prefix| path.starts_with(prefix)) {
             let response = self.serve(request).await;
@@ -241,23 +286,31 @@ impl Layers {
                 Some(_) | None => Ok(response),
             };
         }
-        if !self.methods.paths.contains(path) {
-            return Err(ApiError::new(ErrorCode::NotFound));
-        }
-        let partner = self.callers.admit(path, request.headers(), request.extensions()).await?;
-        let _permit = Arc::clone(&self.calls)
-            .try_acquire_owned()
-            .map_err(|_full| ApiError::new(ErrorCode::ServiceUnavailable).retry_after(super::grpc::RETRY_AFTER_S))?;
+        let passed = match request.extensions_mut().remove::<Admitted>() {
+            Some(admitted) => Ok(admitted),
+            None => self.gate.admit(&self.gateway, request.uri().path(), request.headers(), request.extensions()).await,
+        };
+        // Holds the place of the call until it is answered.
+        let admitted = passed.map_err(|refused| {
+            *standing = refused.standing;
+            if let Some(partner) = &refused.partner {
+                seen.belongs_to(partner);
+            }
+            refused.error
+        })?;
+        *standing = admitted.standing;
+        let partner = Arc::clone(&admitted.partner);
+        seen.belongs_to(&partner);
         let correlation = request.extensions_mut().remove::<CorrelationId>();
         let correlation = correlation.unwrap_or_else(|| self.gateway.secrets.fresh_correlation_id());
         let now = Instant::now();
         let deadline = now.checked_add(time_allowed(request.headers(), &self.bounds)).unwrap_or(now);
-        let trace = trace(request.headers()).unwrap_or_else(|| Trace::begun_by(&correlation));
-        let caller = Caller { partner, correlation, trace, deadline };
+        let caller = Caller { partner, correlation, trail: seen.trail(), deadline };
         let noting = self
             .certification
             .as_ref()
             .and_then(|seen| Noting::of(seen, &self.gateway.directory, &mut request, &caller));
+        seen.is_let_in(&mut request, &caller);
         let answered = self.within_deadline(request, caller).await;
         if let Some(mut noting) = noting {
             noting.look_at_phone().await;
@@ -303,7 +356,7 @@ impl Layers {
             Err(_) => Bytes::new(),
         };
         let message = frame.get(5..).unwrap_or_default();
-        let order = self.methods.fields.get(&path).map(Vec::as_slice).unwrap_or_default();
+        let order = self.fields.get(&path).map(Vec::as_slice).unwrap_or_default();
         let position = |violation: &Violation| order.iter().position(|name| *name == violation.field);
         let mut listed: Vec<Violation> = wire::violations(&path, message, &left_out, &self.gateway, caller);
         listed.retain(|violation| !left_out.contains(&violation.field.as_ref()));

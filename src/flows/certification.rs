@@ -28,6 +28,7 @@ use crate::domain::ids::PartnerId;
 use crate::domain::pin::PIN_DIGITS;
 use crate::ports::Cause;
 use crate::ports::certification::{CertificateSigner, CertificationRuns, RunsUnavailable};
+use crate::ports::measures::CERTIFICATION_LEFT_OUT;
 
 mod open;
 mod seen;
@@ -36,8 +37,6 @@ mod seen;
 pub const QUEUE_MAX: usize = 8_192;
 /// Most calls that are kept in one go.
 const BATCH_MAX: usize = 1_024;
-/// Counts calls that came when the queue was full.
-const LEFT_OUT: &str = "onbill_certification_calls_left_out_total";
 /// How long the first call of a batch waits for others, so that many calls cost one transaction.
 const LINGER: Duration = Duration::from_millis(100);
 /// How often a run that is finished looks whether all of its calls are kept, and how long it waits between.
@@ -169,7 +168,7 @@ impl Certification {
         let has_place = self.queue.try_send(noted).is_ok();
         if !has_place {
             self.kept.fetch_add(1, Ordering::SeqCst);
-            metrics::counter!(LEFT_OUT).increment(1);
+            metrics::counter!(CERTIFICATION_LEFT_OUT.name).increment(1);
         }
         has_place
     }
@@ -315,6 +314,12 @@ impl Certification {
             run.set_closing(false);
         }
         finished
+    }
+
+    /// Calls that wait to be kept.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed).saturating_sub(self.kept.load(Ordering::Relaxed))
     }
 
     /// Waits until what was seen before this moment is kept, for a bounded time.

@@ -26,6 +26,7 @@ use crate::ports::ephemeral::{Ephemeral, EphemeralUnavailable, Ticket};
 use crate::ports::ledger::{Ledger, LedgerUnavailable};
 use crate::ports::outbox::Outbox;
 use crate::ports::secrets::Secrets;
+use crate::ports::spans::Spans;
 
 pub mod charge;
 pub mod refund;
@@ -41,9 +42,13 @@ pub mod watch;
 pub mod deliver;
 pub mod cloud_event;
 pub mod notify;
+pub mod rate;
 pub mod forget;
 pub mod sandbox;
 pub mod certification;
+pub mod trail;
+
+use self::trail::{Asking, Trail};
 
 /// Everything that the stories need of the world.
 pub struct Gateway {
@@ -73,6 +78,8 @@ pub struct Gateway {
     pub bounds: Bounds,
     /// Who watches which transaction.
     pub watchers: Arc<watch::Watchers>,
+    /// Where spans go; `None`: nothing is recorded.
+    pub spans: Option<Arc<dyn Spans>>,
     /// Work that goes on whether or not its caller still waits. A shutdown waits for it.
     pub tasks: TaskTracker,
 }
@@ -99,8 +106,8 @@ pub struct Caller {
     pub partner: Arc<Partner>,
     /// Goes with every log line and CSP call.
     pub correlation: CorrelationId,
-    /// The trace that the request is part of, as it was received or begun here.
-    pub trace: Trace,
+    /// Where the request stands in its trace, and what it leaves there.
+    pub trail: Trail,
     /// When the caller stops waiting.
     pub deadline: Instant,
 }
@@ -113,8 +120,9 @@ impl Caller {
     }
 
     /// What goes with a call to a CSP on the caller's behalf.
-    fn call(&self, profile: &CspProfile, time_left: Duration) -> CallContext {
-        call(profile, self.correlation.clone(), self.trace, time_left)
+    fn call(&self, profile: &CspProfile, asking: &Asking, time_left: Duration) -> CallContext {
+        let call = call(profile, self.correlation.clone(), asking.trace(), time_left);
+        CallContext { partner: Some(self.partner.id.clone()), ..call }
     }
 }
 
@@ -158,7 +166,7 @@ impl From<CspError> for Stop {
 /// What goes with a call to a CSP: its own time-out, within the time that is left.
 fn call(profile: &CspProfile, correlation: CorrelationId, trace: Trace, time_left: Duration) -> CallContext {
     let own = Duration::from_millis(u64::from(profile.call_timeout_ms));
-    CallContext { correlation, trace, budget: own.min(time_left) }
+    CallContext { partner: None, correlation, trace, budget: own.min(time_left) }
 }
 
 impl Gateway {
@@ -187,6 +195,7 @@ impl Gateway {
             instance: self.instance.clone(),
             watchers: Arc::clone(&self.watchers),
             flights_asked: Arc::clone(&self.flights_asked),
+            spans: self.spans.clone(),
             tasks: self.tasks.clone(),
         }
     }

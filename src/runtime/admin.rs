@@ -14,11 +14,15 @@ use axum::http::header::CONTENT_TYPE;
 use axum::middleware;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use hyper::body::Incoming;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
 use super::current::Current;
+use super::ready::Standing;
+use super::serve::{self, Answers, Bounds};
 use super::webhooks;
 
 use self::ledger::Overseen;
@@ -38,16 +42,28 @@ pub struct Admin {
     pub door: Door,
     /// Prints what is measured.
     pub metrics: PrometheusHandle,
-    /// Once it is called the gateway is not ready any more.
-    pub stop: CancellationToken,
+    /// Whether it can take requests.
+    pub standing: Standing,
 }
 
-/// Serves until `stop` is called.
-///
-/// # Errors
-/// The listener broke.
-pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken) -> std::io::Result<()> {
-    axum::serve(listener, router(admin)).with_graceful_shutdown(async move { stop.cancelled().await }).await
+/// Serves until `stop` is called, within bounds of its own: no load on the main port takes its connections.
+pub async fn serve(listener: TcpListener, admin: Admin, bounds: Bounds, stop: CancellationToken) -> bool {
+    serve::serve("admin", listener, None, Answering(router(admin)), bounds, stop, CancellationToken::new()).await
+}
+
+/// The router as a port asks it.
+#[derive(Clone)]
+struct Answering(Router);
+
+impl Answers for Answering {
+    type Body = axum::body::Body;
+
+    async fn answer(&self, request: http::Request<Incoming>) -> http::Response<Self::Body> {
+        match self.0.clone().oneshot(request.map(axum::body::Body::new)).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
 }
 
 /// Measures what the gateway stands on, until `stop` is called.
@@ -73,18 +89,8 @@ fn router(admin: Admin) -> Router {
 }
 
 async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
-    if admin.stop.is_cancelled() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
-    }
-    let gateway = admin.current.gateway();
-    let (ledger, ephemeral) = tokio::join!(gateway.ledger.check(), ephemeral::line(&gateway));
-    match ledger {
-        Ok(()) => (StatusCode::OK, format!("ledger: ok\n{ephemeral}")),
-        Err(error) => {
-            let note = error.0.to_note();
-            (StatusCode::SERVICE_UNAVAILABLE, format!("ledger: {note}\n{ephemeral}"))
-        }
-    }
+    let found = admin.standing.look().await;
+    (if found.is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, found.lines)
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {

@@ -13,6 +13,7 @@ use onbill::domain::directory::{
 use onbill::domain::event::{Delivery, EventId};
 use onbill::domain::ids::{AccountRef, ChargeCode, CspId, InstanceId, PartnerId, ProductId, Reference};
 use onbill::domain::money::Currency;
+use onbill::domain::rate::SharedRate;
 use onbill::domain::transaction::admit::{self, Stamp};
 use onbill::domain::transaction::refund::{self, AddressEvidence};
 use onbill::domain::transaction::request::{self, Raw, WellFormed};
@@ -196,6 +197,7 @@ fn partner(id: &str) -> Partner {
         pin_before_first_charge_minutes: None,
         pin_sms: None,
         webhook: None,
+        rate: SharedRate { per_second: 10, burst: 20 },
     }
 }
 

@@ -127,6 +127,7 @@ pub(crate) fn partner() -> Partner {
         pin_before_first_charge_minutes: None,
         pin_sms: None,
         webhook: None,
+        rate: crate::domain::rate::SharedRate { per_second: 10, burst: 20 },
     }
 }
 

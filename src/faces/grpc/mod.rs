@@ -3,11 +3,13 @@
 //! Invariant: a method reads its message by `wire`, runs one flow and writes the answer; it holds no rule. Who calls is
 //! known before: the stack has put the [`Caller`] into the request.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tonic::codec::CompressionEncoding::Gzip;
+use tonic::metadata::MetadataValue;
 use tonic::service::Routes;
-use tonic::{Request, Status};
+use tonic::{Request, Response, Status};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
@@ -137,11 +139,31 @@ fn stop(stop: Stop) -> Status {
     match stop {
         Stop::Refused(refusal) => ApiError::from(refusal).into(),
         Stop::Unavailable(cause) => {
-            tracing::warn!(?cause, "unavailable");
+            if is_to_be_logged() {
+                tracing::warn!(?cause, "unavailable; the next of these may be left out");
+            }
             ApiError::new(ErrorCode::ServiceUnavailable).retry_after(RETRY_AFTER_S).into()
         }
     }
 }
 
+/// Whether one more "unavailable" is written: some ten a second, since under a flood there are thousands, and all of them
+/// are counted anyway.
+fn is_to_be_logged() -> bool {
+    const PAUSE: Duration = Duration::from_millis(100);
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    let Ok(mut last) = LAST.try_lock() else { return false };
+    let is_due = last.is_none_or(|last| last.elapsed() >= PAUSE);
+    if is_due {
+        *last = Some(Instant::now());
+    }
+    is_due
+}
+
 /// Seconds after which a caller that was told "unavailable" may come back.
 pub const RETRY_AFTER_S: u32 = 1;
+
+/// Tells that a call did not start the work that it answers.
+fn mark_replayed<T>(response: &mut Response<T>) {
+    response.metadata_mut().insert("idempotency-replayed", MetadataValue::from_static("true"));
+}

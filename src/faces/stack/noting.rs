@@ -100,7 +100,7 @@ impl Noting {
     pub(super) async fn look_at_phone(&mut self) {
         if let Some(looking) = self.0.as_mut().filter(|looking| looking.subject.rpc == Rpc::ValidatePin) {
             let Subject { certification, directory, caller, .. } = &looking.subject;
-            looking.pin_as_sent = certification.phone_shows(directory, &caller.partner, &looking.slot.look()).await;
+            looking.pin_as_sent = certification.phone_shows(directory, &caller.partner, &looking.slot.read()).await;
         }
     }
 
@@ -149,6 +149,6 @@ impl Drop for Noting {
 impl Looking {
     fn note(self, answer: Answer) {
         let Self { subject, call, slot, pin_as_sent } = self;
-        subject.certification.saw(call.member(), subject.seen(slot.look(), pin_as_sent, answer));
+        subject.certification.saw(call.member(), subject.seen(slot.read(), pin_as_sent, answer));
     }
 }

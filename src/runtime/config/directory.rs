@@ -23,6 +23,7 @@ use crate::domain::ids::{ChargeCode, CspId, PartnerId, ProductId};
 use crate::domain::money::{Currency, Money};
 use crate::domain::pin;
 use crate::domain::public_address::Addresses;
+use crate::domain::rate::SharedRate;
 use crate::domain::webhook::{SigningSecret, Webhook};
 
 /// What a set of CSPs and partners becomes.
@@ -332,6 +333,7 @@ fn partner(id: &str, table: &PartnerTable, tables: &Tables, report: &mut Report)
         pin_before_first_charge_minutes: table.pin_before_first_charge_minutes,
         pin_sms,
         webhook,
+        rate: SharedRate { per_second: table.rate.per_second, burst: table.rate.burst },
     })
 }
 

@@ -15,6 +15,7 @@ use super::callers::{IssuerTable, KeyTable};
 use super::limits::LimitTable;
 use super::postgres::{Ledger, Postgres};
 use super::redis::{Ephemeral, Redis};
+use super::seeing::{Audit, Traces};
 
 /// The whole configuration as written.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -44,6 +45,10 @@ pub struct Tables {
     pub ledger: Ledger,
     /// `[postgres]`
     pub postgres: Postgres,
+    /// `[traces]`
+    pub traces: Traces,
+    /// `[audit]`
+    pub audit: Audit,
     /// `[sandbox]`
     pub sandbox: Sandbox,
     /// `[csp.<id>]`
@@ -74,16 +79,30 @@ pub struct Server {
     pub deadline_min_ms: u32,
     /// Most milliseconds that a request is given, whatever it names.
     pub deadline_max_ms: u32,
-    /// Most connections on the main port; more wait to be accepted.
+    /// Most connections on the main port; one more takes the place of one without requests.
     pub connections_max: usize,
+    /// Most of them from one address; one more is closed.
+    pub connections_per_address_max: usize,
+    /// Most connections on the operations port.
+    pub admin_connections_max: usize,
     /// Most requests at work at a time; more are refused with `service-unavailable`.
     pub requests_in_flight_max: usize,
     /// Most requests at a time on one HTTP/2 connection.
     pub streams_per_connection_max: u32,
+    /// Most bytes of a request's headers.
+    pub header_bytes_max: u32,
+    /// Most headers of a request.
+    pub headers_max: usize,
     /// Milliseconds that the headers of a request may take to arrive.
     pub header_read_timeout_ms: u32,
+    /// Milliseconds that the body of a JSON request may take to arrive.
+    pub body_read_timeout_ms: u32,
     /// Seconds after which a connection without requests is closed.
     pub idle_timeout_s: u32,
+    /// Seconds after which a connection takes no more requests. `None`: never.
+    pub connection_age_max_s: Option<u32>,
+    /// Milliseconds between "not ready" and the end of listening, at a shutdown.
+    pub drain_delay_ms: u32,
     /// Seconds that requests at work are given at a shutdown.
     pub drain_s: u32,
     /// `[server.tls]`
@@ -102,10 +121,17 @@ impl Default for Server {
             deadline_min_ms: 100,
             deadline_max_ms: 30_000,
             connections_max: 10_000,
+            connections_per_address_max: 10_000,
+            admin_connections_max: 64,
             requests_in_flight_max: 4_096,
             streams_per_connection_max: 256,
+            header_bytes_max: 16_384,
+            headers_max: 100,
             header_read_timeout_ms: 10_000,
+            body_read_timeout_ms: 10_000,
             idle_timeout_s: 300,
+            connection_age_max_s: None,
+            drain_delay_ms: 0,
             drain_s: 10,
             tls: TlsTable::default(),
         }
@@ -528,8 +554,26 @@ pub struct PartnerTable {
     pub sms: Option<PartnerSmsTable>,
     /// Where its events go.
     pub webhook: Option<WebhookTable>,
+    /// How many calls it may make.
+    pub rate: RateTable,
     /// What it sells.
     pub product: BTreeMap<String, ProductTable>,
+}
+
+/// `[partner.<id>.rate]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RateTable {
+    /// Calls a second, at all gateways together.
+    pub per_second: u32,
+    /// Most calls at once, after a while without any.
+    pub burst: u32,
+}
+
+impl Default for RateTable {
+    fn default() -> Self {
+        Self { per_second: 5_000, burst: 10_000 }
+    }
 }
 
 /// `[partner.<id>.sms]`: all of it or nothing, since a partner may have CSPs with different messages.
