@@ -9,6 +9,7 @@ pub mod effective;
 pub mod problem;
 pub mod schema;
 pub mod tables;
+pub mod csp;
 pub mod directory;
 pub mod callers;
 pub mod limits;

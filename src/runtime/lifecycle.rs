@@ -199,18 +199,13 @@ async fn live(
     note(audit.as_ref(), "start", config);
 
     let mut background = work(config, &current, &overseen, &metrics, &stop);
-    if let Some(certification) = certification {
-        background.spawn(workers::measure_certification(certification, stop.clone()));
-    }
-    background.spawn(ready::watch(standing.clone(), health.clone(), stop.clone()));
+    let looked_at = Looked { certification, standing: standing.clone(), health: health.clone(), tls: tls.clone() };
+    looked_at.after(&mut background, &stop);
     let admin = Admin { current: current.clone(), overseen, door, metrics, standing: standing.clone() };
     let admin = tokio::spawn(admin::serve(admin_listener, admin, admin_bounds(config), admin_stop.clone()));
     let (effective, audited) = (config.effective.clone(), audit.clone());
     let reloader =
         Reloader { sources, effective, adapters, issuers, faces, successor, tls: tls.clone(), audit: audited };
-    if let Some(tls) = &tls {
-        background.spawn(Arc::clone(tls).keep(stop.clone()));
-    }
     background.spawn(reloader.listen(asked, stop.clone()));
     let leaving = standing.leaving.clone();
     let server =
@@ -235,6 +230,26 @@ async fn live(
     admin_stop.cancel();
     let _drained = admin.await.map_err(io::Error::other)?;
     Ok(())
+}
+
+/// What is looked at now and then while the gateway runs.
+struct Looked {
+    certification: Option<Arc<Certification>>,
+    standing: Standing,
+    health: Health,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Looked {
+    fn after(self, background: &mut JoinSet<()>, stop: &CancellationToken) {
+        if let Some(certification) = self.certification {
+            background.spawn(workers::measure_certification(certification, stop.clone()));
+        }
+        background.spawn(ready::watch(self.standing, self.health, stop.clone()));
+        if let Some(tls) = self.tls {
+            background.spawn(tls.keep(stop.clone()));
+        }
+    }
 }
 
 /// What asks the gateway to stop.
