@@ -18,6 +18,7 @@ mod operator;
 mod gateways;
 mod crash;
 mod certify;
+mod load;
 mod servers;
 mod csp_suite;
 mod ports;
