@@ -2,10 +2,14 @@
 
 use std::process::{Command, Output};
 
+use futures_util::StreamExt as _;
 use http::Method;
+use onbill::faces::pb::v1 as pb;
+use onbill::faces::pb::v1::certification_service_client::CertificationServiceClient;
 use serde_json::json;
 
 use super::client::{Answer, Partner};
+use super::grpc::{channel, keyed};
 use super::process::{Running, Setup, number};
 
 /// Each flaw, and the cases that it must break, exactly.
@@ -151,6 +155,47 @@ async fn a_run_is_its_partners_alone_and_takes_only_calls_that_belong_to_it() {
         validate(&demo, id, &number("01")).await;
         let after = demo.get(&format!("/certification/runs/{id}")).await.json();
         assert_eq!(after["calls"], 1, "a finished run takes nothing");
+    }
+}
+
+/// The verdicts of a run's cases, in order.
+fn verdicts(run: &pb::Run) -> Vec<&str> {
+    run.cases.iter().map(|case| case.verdict.as_str()).collect()
+}
+
+#[tokio::test]
+async fn who_watches_a_run_is_told_each_change_until_it_is_finished() {
+    let gateway = Running::sandbox();
+    let demo = Partner::demo(&gateway);
+    let run = start(&demo, json!({"name": "watched", "cases": "1,3"})).await;
+    let mut client = CertificationServiceClient::new(channel(&gateway).await);
+    let watch = keyed(pb::GetRunRequest { run_id: run.clone() });
+    let mut told = client.watch_run(watch).await.expect("a stream").into_inner();
+    let first = told.message().await.expect("no error").expect("the run as it stands");
+    assert_eq!((first.state.as_str(), verdicts(&first)), ("open", vec!["not seen", "not seen"]));
+    for (condition, expected) in [("01", ["incomplete", "not seen"]), ("03", ["incomplete", "passed"])] {
+        validate(&demo, &run, &number(condition)).await;
+        let change = told.message().await.expect("no error").expect("a change");
+        assert_eq!(verdicts(&change), expected, "after condition {condition}");
+    }
+    demo.post(&format!("/certification/runs/{run}/finish"), &json!({})).await;
+    let last = told.message().await.expect("no error").expect("the end");
+    assert_eq!((last.state.as_str(), last.calls), ("finished", 2));
+    assert_eq!(told.message().await.expect("no error"), None);
+    let again = client.watch_run(keyed(pb::GetRunRequest { run_id: run })).await.expect("a stream").into_inner();
+    let states: Vec<String> = again.map(|told| told.expect("no error").state).collect().await;
+    assert_eq!(states, ["finished"], "a finished run is told once");
+}
+
+#[tokio::test]
+async fn a_run_of_another_partner_or_of_nobody_cannot_be_watched() {
+    let gateway = Running::sandbox();
+    let others = start(&Partner::other(&gateway), json!({"name": "theirs"})).await;
+    let mut client = CertificationServiceClient::new(channel(&gateway).await);
+    for run_id in [others.as_str(), "run_none", ""] {
+        let watch = keyed(pb::GetRunRequest { run_id: run_id.to_owned() });
+        let refused = client.watch_run(watch).await.expect_err("not found");
+        assert_eq!((refused.code(), refused.message()), (tonic::Code::NotFound, "Run not found"), "{run_id}");
     }
 }
 

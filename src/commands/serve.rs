@@ -100,6 +100,7 @@ impl Started<'_> {
     fn sandbox(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [(first, key), (second, other_key)] = DEMO_KEYS;
         let target = reachable(self.0.listen);
+        writeln!(formatter, "  certification  http://{target}/certification/")?;
         writeln!(formatter, "  keys           {key} (partner {first}), {other_key} (partner {second})")?;
         write!(
             formatter,

@@ -255,7 +255,10 @@ impl Layers {
         let deadline = now.checked_add(time_allowed(request.headers(), &self.bounds)).unwrap_or(now);
         let trace = trace(request.headers()).unwrap_or_else(|| Trace::begun_by(&correlation));
         let caller = Caller { partner, correlation, trace, deadline };
-        let noting = self.certification.as_ref().and_then(|seen| Noting::of(seen, &mut request, &caller));
+        let noting = self
+            .certification
+            .as_ref()
+            .and_then(|seen| Noting::of(seen, &self.gateway.directory, &mut request, &caller));
         let answered = self.within_deadline(request, caller).await;
         if let Some(noting) = noting {
             noting.note(&answered);

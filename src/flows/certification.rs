@@ -21,20 +21,22 @@ use crate::domain::certification::recogniser::Recogniser;
 use crate::domain::certification::{
     Call, Digest, Face, Fact, NAME_LENGTH_MAX, OPEN_RUNS_MAX, Rpc, Run, RunState, cases, condition,
 };
-use crate::domain::directory::Partner;
+use crate::domain::directory::{Directory, Partner};
 use crate::domain::ids::{CorrelationId, PartnerId};
 use crate::ports::certification::{CertificateSigner, CertificationRuns, RunsUnavailable};
 
 /// Most calls that wait to be kept; beyond it they are left out.
 pub const QUEUE_MAX: usize = 8_192;
 /// Most calls that are kept in one go.
-const BATCH_MAX: usize = 256;
+const BATCH_MAX: usize = 1_024;
 /// Counts calls that came when the queue was full.
 const LEFT_OUT: &str = "onbill_certification_calls_left_out_total";
 /// How long the first call of a batch waits for others, so that many calls cost one transaction.
-const LINGER: Duration = Duration::from_millis(20);
-/// How often a run that is finished looks whether all of its calls are kept.
+const LINGER: Duration = Duration::from_millis(100);
+/// How often a run that is finished looks whether all of its calls are kept, and how long it waits between.
 const SETTLING_LOOKS: u32 = 100;
+/// See above.
+const SETTLING_PAUSE: Duration = Duration::from_millis(20);
 /// Most runs that are listed.
 const LISTED_MAX: usize = 250;
 
@@ -100,6 +102,8 @@ pub struct Told {
 pub struct Seen {
     /// Whose it was.
     pub partner: Arc<Partner>,
+    /// Where numbers were routed when it was answered.
+    pub directory: Arc<Directory>,
     /// The run that it belongs to.
     pub run: String,
     /// What was called.
@@ -133,10 +137,33 @@ pub struct Report {
 
 struct OpenRun {
     partner: PartnerId,
-    takes_all: bool,
     changed: watch::Sender<()>,
     /// Calls that found the queue full.
     left_out: AtomicU32,
+}
+
+/// The runs that are open.
+#[derive(Default)]
+struct OpenRuns {
+    by_id: HashMap<String, OpenRun>,
+    /// The one that takes every call of its partner.
+    taking_all: HashMap<PartnerId, String>,
+}
+
+impl OpenRuns {
+    fn insert(&mut self, run: &Run) {
+        let (changed, left_out) = (watch::Sender::new(()), AtomicU32::new(0));
+        let open = OpenRun { partner: run.partner.clone(), changed, left_out };
+        self.by_id.insert(run.id.clone(), open);
+        if run.takes_all {
+            self.taking_all.insert(run.partner.clone(), run.id.clone());
+        }
+    }
+
+    fn remove(&mut self, id: &str) -> Option<OpenRun> {
+        self.taking_all.retain(|_, taking| taking != id);
+        self.by_id.remove(id)
+    }
 }
 
 /// Certification in this gateway.
@@ -146,7 +173,7 @@ pub struct Certification {
     runs: Arc<dyn CertificationRuns>,
     signer: Arc<dyn CertificateSigner>,
     recognisers: Vec<Recogniser>,
-    open: RwLock<HashMap<String, OpenRun>>,
+    open: RwLock<OpenRuns>,
     queue: mpsc::Sender<(Time, Seen)>,
     /// Calls that were put into the queue.
     taken: AtomicU64,
@@ -185,13 +212,7 @@ impl Certification {
     }
 
     fn opened(&self, run: &Run) {
-        let open = OpenRun {
-            partner: run.partner.clone(),
-            takes_all: run.takes_all,
-            changed: watch::Sender::new(()),
-            left_out: AtomicU32::new(0),
-        };
-        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(run.id.clone(), open);
+        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(run);
     }
 
     /// The open run that a call belongs to: the one that it names, else the one that takes all.
@@ -199,8 +220,8 @@ impl Certification {
     pub fn run_of(&self, partner: &PartnerId, named: Option<&str>) -> Option<String> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         match named {
-            Some(id) => open.get(id).filter(|run| run.partner == *partner).map(|_| id.to_owned()),
-            None => open.iter().find(|(_, run)| run.takes_all && run.partner == *partner).map(|(id, _)| id.clone()),
+            Some(id) => open.by_id.get(id).filter(|run| run.partner == *partner).map(|_| id.to_owned()),
+            None => open.taking_all.get(partner).cloned(),
         }
     }
 
@@ -212,7 +233,7 @@ impl Certification {
             metrics::counter!(LEFT_OUT).increment(1);
             let (_, seen) = full.into_inner();
             let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(run) = open.get(&seen.run) {
+            if let Some(run) = open.by_id.get(&seen.run) {
                 run.left_out.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -245,7 +266,7 @@ impl Certification {
         if !violations.is_empty() {
             return Err(Refused::Invalid(violations));
         }
-        let of_partner = |open: &HashMap<String, OpenRun>| open.values().filter(|run| run.partner == *partner).count();
+        let of_partner = |open: &OpenRuns| open.by_id.values().filter(|run| run.partner == *partner).count();
         if of_partner(&self.open.read().unwrap_or_else(PoisonError::into_inner)) >= OPEN_RUNS_MAX {
             return Err(Refused::TooMany);
         }
@@ -278,7 +299,7 @@ impl Certification {
     /// Calls of an open run that found the queue full.
     fn left_out(&self, id: &str) -> u32 {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        open.get(id).map(|run| run.left_out.load(Ordering::Relaxed)).unwrap_or_default()
+        open.by_id.get(id).map(|run| run.left_out.load(Ordering::Relaxed)).unwrap_or_default()
     }
 
     /// The newest runs of a partner.
@@ -313,7 +334,7 @@ impl Certification {
             if self.kept.load(Ordering::SeqCst) >= taken {
                 return;
             }
-            tokio::time::sleep(LINGER).await;
+            tokio::time::sleep(SETTLING_PAUSE).await;
         }
     }
 
@@ -321,12 +342,12 @@ impl Certification {
     #[must_use]
     pub fn changes(&self, id: &str) -> Option<watch::Receiver<()>> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        open.get(id).map(|run| run.changed.subscribe())
+        open.by_id.get(id).map(|run| run.changed.subscribe())
     }
 
     /// Ends every watcher: the gateway stops.
     pub fn close(&self) {
-        self.open.write().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.open.write().unwrap_or_else(PoisonError::into_inner) = OpenRuns::default();
     }
 
     /// Signs what is to be a certificate.
@@ -347,7 +368,7 @@ impl Certification {
             return false;
         }
         let number = Msisdn::new(&seen.sent.address);
-        let Some(route) = self.gateway.directory.route(&seen.partner, &Address::Msisdn(number.clone())) else {
+        let Some(route) = seen.directory.route(&seen.partner, &Address::Msisdn(number.clone())) else {
             return false;
         };
         let messages = self.sandbox.messages(&number, route).await.unwrap_or_default();
@@ -361,7 +382,7 @@ impl Certification {
     /// Leaves of a call what may be kept.
     async fn call(&self, at: Time, seen: Seen) -> (String, Call) {
         let pin_as_sent = self.was_sent(&seen).await;
-        let Seen { partner, run, rpc, face, correlation, sent, status, code, violations, told } = seen;
+        let Seen { partner, directory: _, run, rpc, face, correlation, sent, status, code, violations, told } = seen;
         let digest = |what: &str, parts: &[&str]| -> Digest {
             let mut named = vec!["certification", partner.id.as_str(), what];
             named.extend(parts);
@@ -455,7 +476,7 @@ pub async fn keep(certification: Arc<Certification>, mut queue: Queue, stop: tok
         }
         certification.kept.fetch_add(taken, Ordering::SeqCst);
         let open = certification.open.read().unwrap_or_else(PoisonError::into_inner);
-        for run in changed.iter().filter_map(|id| open.get(id)) {
+        for run in changed.iter().filter_map(|id| open.by_id.get(id)) {
             run.changed.send_replace(());
         }
     }

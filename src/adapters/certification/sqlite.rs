@@ -4,12 +4,15 @@
 //! synchronised for each call (`synchronous = NORMAL`), since no money depends on it. All work is done on threads that
 //! may block.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use crate::domain::Time;
 use crate::domain::certification::{CALLS_MAX, Call, Digest, Face, Fact, Rpc, Run, RunState};
@@ -30,8 +33,28 @@ CREATE INDEX IF NOT EXISTS run_by_partner ON run (partner, started_us);
 CREATE TABLE IF NOT EXISTS call (
     run TEXT NOT NULL, place INTEGER NOT NULL, at_us INTEGER NOT NULL, seen TEXT NOT NULL, PRIMARY KEY (run, place)
 ) STRICT, WITHOUT ROWID;
-PRAGMA user_version = 1;
 ";
+/// Calls of all runs one after the other, each with the one before it of its run. Those of hundreds of runs then fill a
+/// page together, where sorted by run each would change a page of its own.
+const CHAINED: &str = "
+ALTER TABLE run ADD COLUMN last_call INTEGER;
+CREATE TABLE seen (id INTEGER PRIMARY KEY, before INTEGER, at_us INTEGER NOT NULL, seen TEXT NOT NULL) STRICT;
+WITH numbered AS (SELECT *, row_number() OVER (ORDER BY run, place) AS number FROM call)
+INSERT INTO seen (id, before, at_us, seen)
+    SELECT number, lag(number) OVER (PARTITION BY run ORDER BY place), at_us, seen FROM numbered ORDER BY number;
+WITH numbered AS (SELECT run, row_number() OVER (ORDER BY run, place) AS number FROM call)
+UPDATE run SET last_call = (SELECT max(number) FROM numbered WHERE numbered.run = run.id);
+DROP TABLE call;
+PRAGMA user_version = 2;
+";
+/// The calls of a run, the last one first.
+const CALLS: &str = "
+WITH RECURSIVE chain (id, before, at_us, seen) AS (
+    SELECT seen.id, before, at_us, seen.seen FROM seen JOIN run ON run.last_call = seen.id WHERE run.id = ?1
+    UNION ALL
+    SELECT seen.id, seen.before, seen.at_us, seen.seen FROM seen JOIN chain ON seen.id = chain.before
+)
+SELECT at_us, seen FROM chain";
 const RUN_COLUMNS: &str = "id, partner, name, cases, takes_all, started_us, finished_us, left_out";
 
 /// Why the file cannot be opened.
@@ -56,7 +79,10 @@ impl RunFile {
         let connection = Connection::open(file)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
-        connection.execute_batch(SCHEMA)?;
+        let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        if version < 2 {
+            connection.execute_batch(&format!("BEGIN; {SCHEMA} {CHAINED} COMMIT;"))?;
+        }
         Ok(Self(Arc::new(Mutex::new(connection))))
     }
 
@@ -101,23 +127,20 @@ impl CertificationRuns for RunFile {
     async fn append(&self, calls: Vec<(String, Call)>) -> Result<(), RunsUnavailable> {
         self.on(move |connection| {
             let transaction = connection.transaction()?;
+            let mut tails = HashMap::new();
             for (run, call) in &calls {
-                let kept = transaction
-                    .prepare_cached(
-                        "UPDATE run SET calls = calls + 1 WHERE id = ?1 AND calls < ?2 AND finished_us IS NULL",
-                    )?
-                    .execute(params![run, CALLS_MAX])?;
-                if kept == 0 {
-                    transaction
-                        .prepare_cached("UPDATE run SET left_out = left_out + 1 WHERE id = ?1 AND finished_us IS NULL")?
-                        .execute(params![run])?;
-                    continue;
+                let tail = match tails.entry(run.as_str()) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(unknown) => unknown.insert(Tail::of(&transaction, run)?),
+                };
+                if let Some(tail) = tail {
+                    tail.append(&transaction, call)?;
                 }
-                transaction
-                    .prepare_cached(
-                        "INSERT INTO call (run, place, at_us, seen) SELECT ?1, calls, ?2, ?3 FROM run WHERE id = ?1",
-                    )?
-                    .execute(params![run, call.at.as_microsecond(), written(call)])?;
+            }
+            for (run, tail) in tails {
+                if let Some(tail) = tail {
+                    tail.keep(&transaction, run)?;
+                }
             }
             transaction.commit()
         })
@@ -129,14 +152,14 @@ impl CertificationRuns for RunFile {
         self.on(move |connection| {
             let sql = format!("SELECT {RUN_COLUMNS} FROM run WHERE id = ?1");
             let Some(run) = connection.query_row(&sql, params![id], run).optional()? else { return Ok(None) };
-            let mut statement =
-                connection.prepare_cached("SELECT at_us, seen FROM call WHERE run = ?1 ORDER BY place")?;
+            let mut statement = connection.prepare_cached(CALLS)?;
             let rows = statement.query_map(params![id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
             let mut calls = Vec::new();
             for row in rows {
                 let (at_us, text) = row?;
                 calls.extend(read(at_us, &text));
             }
+            calls.reverse();
             Ok(Some((run, calls)))
         })
         .await
@@ -174,6 +197,43 @@ impl CertificationRuns for RunFile {
     }
 }
 
+/// Where a run that is open goes on.
+struct Tail {
+    calls: u32,
+    last_call: Option<i64>,
+    left_out: u32,
+}
+
+impl Tail {
+    /// `None` for a run that is not open.
+    fn of(connection: &Connection, run: &str) -> Result<Option<Self>, rusqlite::Error> {
+        connection
+            .prepare_cached("SELECT calls, last_call, left_out FROM run WHERE id = ?1 AND finished_us IS NULL")?
+            .query_row(params![run], |row| {
+                Ok(Self { calls: row.get(0)?, last_call: row.get(1)?, left_out: row.get(2)? })
+            })
+            .optional()
+    }
+
+    fn append(&mut self, connection: &Connection, call: &Call) -> Result<(), rusqlite::Error> {
+        if self.calls >= CALLS_MAX {
+            self.left_out = self.left_out.saturating_add(1);
+            return Ok(());
+        }
+        let mut statement = connection.prepare_cached("INSERT INTO seen (before, at_us, seen) VALUES (?1, ?2, ?3)")?;
+        let number = statement.insert(params![self.last_call, call.at.as_microsecond(), written(call)?])?;
+        (self.calls, self.last_call) = (self.calls.saturating_add(1), Some(number));
+        Ok(())
+    }
+
+    fn keep(&self, connection: &Connection, run: &str) -> Result<(), rusqlite::Error> {
+        connection
+            .prepare_cached("UPDATE run SET calls = ?2, last_call = ?3, left_out = ?4 WHERE id = ?1")?
+            .execute(params![run, self.calls, self.last_call, self.left_out])?;
+        Ok(())
+    }
+}
+
 fn run(row: &Row<'_>) -> Result<Run, rusqlite::Error> {
     let cases: String = row.get(3)?;
     let finished: Option<i64> = row.get(6)?;
@@ -193,17 +253,55 @@ fn time(microseconds: i64) -> Time {
     Time::from_microsecond(microseconds).unwrap_or_default()
 }
 
-fn written(call: &Call) -> String {
-    let hex = |digest: &Digest| format!("{:032x}", u128::from_be_bytes(*digest));
-    let some = |digest: &Option<Digest>| digest.as_ref().map(hex);
-    json!({
-        "rpc": call.rpc.word(), "face": call.face.word(), "correlation": call.correlation, "address": call.address,
-        "account": some(&call.account), "toldAccount": some(&call.told_account), "condition": call.condition,
-        "transaction": some(&call.transaction), "request": hex(&call.request), "purchase": some(&call.purchase),
-        "facts": call.facts.iter().map(|fact| fact.word()).collect::<Vec<_>>(), "status": call.status,
-        "code": call.code, "violations": call.violations, "outcome": call.outcome,
-    })
-    .to_string()
+/// A call as it is written; the keys are those of `read`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Written<'a> {
+    rpc: &'a str,
+    face: &'a str,
+    correlation: &'a str,
+    address: &'a str,
+    account: Option<Hex>,
+    told_account: Option<Hex>,
+    condition: Option<&'a str>,
+    transaction: Option<Hex>,
+    request: Hex,
+    purchase: Option<Hex>,
+    facts: Vec<&'a str>,
+    status: u16,
+    code: &'a str,
+    violations: &'a [String],
+    outcome: &'a str,
+}
+
+/// 32 hexadecimal digits.
+struct Hex(Digest);
+
+impl Serialize for Hex {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:032x}", u128::from_be_bytes(self.0)))
+    }
+}
+
+fn written(call: &Call) -> Result<String, rusqlite::Error> {
+    let written = Written {
+        rpc: call.rpc.word(),
+        face: call.face.word(),
+        correlation: &call.correlation,
+        address: &call.address,
+        account: call.account.map(Hex),
+        told_account: call.told_account.map(Hex),
+        condition: call.condition.as_deref(),
+        transaction: call.transaction.map(Hex),
+        request: Hex(call.request),
+        purchase: call.purchase.map(Hex),
+        facts: call.facts.iter().map(|fact| fact.word()).collect(),
+        status: call.status,
+        code: &call.code,
+        violations: &call.violations,
+        outcome: &call.outcome,
+    };
+    serde_json::to_string(&written).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
 /// `None` for a call that a later release has written in words of its own.
@@ -301,5 +399,35 @@ mod tests {
             assert_eq!((run.left_out, calls.len()), (left_out, kept), "{id}");
         }
         assert_eq!(runs.open().await.expect("readable").len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_an_older_release_has_kept_is_read_and_gone_on_with() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join(RUNS_FILE);
+        let older = Connection::open(&file).expect("a file");
+        older.execute_batch(SCHEMA).expect("its schema");
+        let mut calls: Vec<Call> = (0..6).map(|number| Call { status: 200 + number, ..a_call() }).collect();
+        for (id, kept) in [("b", calls.get(..4)), ("a", calls.get(4..)), ("empty", Some(&[][..]))] {
+            let kept = kept.expect("some");
+            let started = "INSERT INTO run (id, partner, name, cases, takes_all, started_us, calls)
+                VALUES (?1, 'ott', 'first', '1,14', 1, 1000000, ?2)";
+            older.execute(started, params![id, i64::try_from(kept.len()).expect("few")]).expect("a run");
+            for (place, call) in (1_i64..).zip(kept) {
+                let row = params![id, place, call.at.as_microsecond(), written(call).expect("written")];
+                older.execute("INSERT INTO call VALUES (?1, ?2, ?3, ?4)", row).expect("a call");
+            }
+        }
+        older.pragma_update(None, "user_version", 1).expect("its version");
+        drop(older);
+
+        let runs = RunFile::open(&file).expect("the file");
+        let more: Vec<(String, Call)> = ["a", "empty"].map(|id| (id.to_owned(), a_call())).into();
+        runs.append(more).await.expect("appended");
+        calls.push(a_call());
+        for (id, kept) in [("b", calls.get(..4)), ("a", calls.get(4..)), ("empty", calls.get(6..))] {
+            let (_, read) = runs.read(id).await.expect("readable").expect("there");
+            assert_eq!(read, kept.expect("some"), "{id}");
+        }
     }
 }

@@ -9,6 +9,7 @@ use tonic::body::Body;
 
 use crate::domain::catalogue::Violation;
 use crate::domain::certification::{Face, Rpc};
+use crate::domain::directory::Directory;
 use crate::faces::grpc::observe::Slot;
 use crate::faces::status::ApiError;
 use crate::flows::Caller;
@@ -20,6 +21,7 @@ const RUN_HEADER: &str = "x-certification-run";
 /// A call that belongs to a certification run, while it is being answered.
 pub(super) struct Noting {
     certification: Arc<Certification>,
+    directory: Arc<Directory>,
     run: String,
     rpc: Rpc,
     face: Face,
@@ -29,7 +31,12 @@ pub(super) struct Noting {
 
 impl Noting {
     /// `None` where nobody certifies by this call.
-    pub(super) fn of(certification: &Arc<Certification>, request: &mut Request<Body>, caller: &Caller) -> Option<Self> {
+    pub(super) fn of(
+        certification: &Arc<Certification>,
+        directory: &Arc<Directory>,
+        request: &mut Request<Body>,
+        caller: &Caller,
+    ) -> Option<Self> {
         let rpc = Rpc::parse(request.uri().path().rsplit('/').next()?)?;
         let named = request.headers().get(RUN_HEADER).map(|value| value.to_str().unwrap_or_default());
         let run = certification.run_of(&caller.partner.id, named)?;
@@ -37,7 +44,7 @@ impl Noting {
         let slot = Slot::default();
         request.extensions_mut().insert(slot.clone());
         let (certification, caller) = (Arc::clone(certification), caller.clone());
-        Some(Self { certification, run, rpc, face, caller, slot })
+        Some(Self { certification, directory: Arc::clone(directory), run, rpc, face, caller, slot })
     }
 
     pub(super) fn note(self, answered: &Result<Response<Body>, ApiError>) {
@@ -60,7 +67,19 @@ impl Noting {
             error.as_ref().map_or((success, ""), |error| (error.http_status().as_u16(), error.code.code()));
         let told = told.unwrap_or_default();
         let Caller { partner, correlation, .. } = self.caller;
-        let (run, rpc, face, sent) = (self.run, self.rpc, self.face, self.slot.take());
-        self.certification.saw(Seen { partner, run, rpc, face, correlation, sent, status, code, violations, told });
+        let (directory, run, rpc, face, sent) = (self.directory, self.run, self.rpc, self.face, self.slot.take());
+        self.certification.saw(Seen {
+            partner,
+            directory,
+            run,
+            rpc,
+            face,
+            correlation,
+            sent,
+            status,
+            code,
+            violations,
+            told,
+        });
     }
 }
