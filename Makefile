@@ -1,7 +1,7 @@
 # The project's recipes. Continuous integration calls these and nothing else.
 # A fresh machine needs a Rust toolchain, and for `make test` apt-get or the packages that it names.
 
-.PHONY: run test sim check fmt lint doc outside crash certify clean help
+.PHONY: run test sim check fmt lint doc outside crash certify bench instructions clean help
 
 CARGO := cargo
 CARGO_FLAGS := --locked
@@ -10,6 +10,9 @@ FIRST := 0
 KILLS ?= 300
 STORE ?= sqlite
 PROFILE := --release
+ONLY :=
+ROUNDS := 3
+QUICK :=
 ARGS :=
 
 help: ## Says what there is.
@@ -49,6 +52,14 @@ crash: ## Kills gateways (STORE=postgres: stores too) at random moments under lo
 certify: ## Certifies a sandbox of this build over both faces; the report is target/certify/index.html.
 	$(CARGO) build $(CARGO_FLAGS)
 	conformance/certify/make
+
+bench: ## Measures the gateway beside what it is held against; the report is target/bench/bench.html (ONLY=json ROUNDS=3 QUICK=1).
+	conformance/bench/peers
+	$(CARGO) bench $(CARGO_FLAGS) --bench contest -- --rounds $(ROUNDS) $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
+
+instructions: ## Counts the instructions of calls in the debug build, and says which have grown by more than 5 %.
+	$(CARGO) build $(CARGO_FLAGS)
+	conformance/bench/instructions
 
 clean: ## Removes everything that was built.
 	$(CARGO) clean

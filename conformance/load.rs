@@ -56,15 +56,18 @@ async fn a_sandbox_answers_everything_over_both_faces_and_keeps_its_word() {
         for call in ["validate", "charge", "replay", "refund", "get", "list", "pin", "notify"] {
             assert!(row(&report, "json", call)["calls"].as_u64() > Some(0), "{call}: {report:#}");
         }
-        let (check, charges) = (&report["read_back"], report["answered"]["Success"].as_u64().expect("some"));
+        let check = &report["read_back"];
         assert_eq!(
             (&check["lost"], &check["unanswered"], &check["looked_up"]),
             (&0.into(), &0.into(), &check["taken"])
         );
-        // Replays are answered but make nothing new; what was prepared is looked up as well.
+        // Pending ones too, as a busy machine has some. Replays are answered but make nothing new; what was prepared is
+        // looked up as well.
+        let answered =
+            report["answered"].as_object().expect("statuses").values().filter_map(Value::as_u64).sum::<u64>();
         let replays: u64 =
             ["grpc", "json"].iter().filter_map(|face| row(&report, face, "replay")["calls"].as_u64()).sum();
-        assert_eq!(check["taken"].as_u64(), Some(charges - replays + 20));
+        assert_eq!(check["taken"].as_u64(), Some(answered - replays + 20));
     }
 }
 

@@ -118,7 +118,7 @@ pub struct Arguments {
     /// Processes of this machine whose processor time and memory are reported.
     #[arg(long, value_name = "PID,...", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     pub pid: Vec<u32>,
-    /// Do not ask first whether it is a gateway and takes the key: for servers that answer one call only.
+    /// Do not ask first whether it is a gateway: for servers that answer one call only.
     #[arg(long)]
     pub any_target: bool,
     /// Write the report as JSON.
