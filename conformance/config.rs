@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use figment::providers::{Format as _, Toml};
 use figment::value::Dict;
 
+use onbill::domain::Time;
 use onbill::domain::address::{Address, Msisdn};
 use onbill::domain::api_key::KeyDigest;
 use onbill::domain::catalogue::outcome;
 use onbill::domain::directory::SendQuota;
 use onbill::domain::ids::{ChargeCode, CspId, PartnerId, ProductId};
+use onbill::domain::limits::SpendLimit;
 use onbill::runtime::config::directory::{ApiKey, Speaks};
 use onbill::runtime::config::schema;
 use onbill::runtime::config::tables::LogFormat;
@@ -102,14 +104,19 @@ fn to_toml(value: &serde_json::Value, path: &mut Vec<String>) -> String {
     }
 }
 
+/// Whose key this is now.
+fn owner(config: &Config, key: &str) -> Option<PartnerId> {
+    config.callers.keys.grant(key.as_bytes(), Time::now()).map(|grant| grant.partner.clone())
+}
+
 #[test]
 fn without_anything_the_gateway_is_the_sandbox_of_the_contract() {
     let config = load(None, []).expect("a sandbox needs no configuration");
     assert!(config.sandbox.enabled);
     for (key, partner) in [("demo-key", "demo-ott"), ("other-key", "other-ott")] {
-        assert_eq!(config.partner_keys.partner_of(key.as_bytes()), Some(&PartnerId::new(partner)), "{key}");
+        assert_eq!(owner(&config, key), Some(PartnerId::new(partner)), "{key}");
     }
-    assert_eq!(config.partner_keys.partner_of(b"another-key"), None);
+    assert_eq!(owner(&config, "another-key"), None);
     let partner = config.directory.partner(&PartnerId::new("demo-ott")).expect("it is there");
     assert_eq!(partner.products.keys().map(ProductId::as_str).collect::<Vec<_>>(), ["ott-basic", "ott-premium"]);
     let number = Address::Msisdn(Msisdn::new("5550100001"));
@@ -195,10 +202,31 @@ fn a_partner_of_a_file_has_its_csps_in_order_and_both_its_keys() {
     let written = file(&merged(MINIMAL, &keys));
     let config = load(Some(&written.path), []).expect("it fits");
     let me = PartnerId::new("my-ott");
-    assert_eq!(config.partner_keys.partner_of(b"first"), Some(&me));
-    assert_eq!(config.partner_keys.partner_of(b"second"), Some(&me));
+    assert_eq!(owner(&config, "first"), Some(me.clone()));
+    assert_eq!(owner(&config, "second"), Some(me.clone()));
     let partner = config.directory.partner(&me).expect("it is there");
     assert_eq!(partner.csps.iter().map(CspId::as_str).collect::<Vec<_>>(), ["my-csp", "sandbox"]);
+}
+
+#[test]
+fn limits_are_read_in_the_csps_currency_and_a_preset_is_what_the_law_says() {
+    let text = "[csp.my-csp]\ncurrency = 'EUR'\ntime_zone = 'Europe/Lisbon'\n[csp.my-csp.limit.law]\npreset = 'psd2'\n\
+                [csp.my-csp.limit.day]\neach = ['partner', 'product']\nproducts = ['gold']\nday_max = '9.9'\n\
+                [csp.my-csp.limit.lower]\npreset = 'psd2'\ntransaction_max = '20'\nday_max = '40'";
+    let written = file(&merged(MINIMAL, text));
+    let config = load(Some(&written.path), []).expect("it fits");
+    let csp = config.directory.csp(&CspId::new("my-csp")).expect("it is there");
+    assert_eq!(csp.time_zone.iana_name(), Some("Europe/Lisbon"));
+    let amounts = |limit: &SpendLimit| (limit.transaction_max_minor, limit.day_max_minor, limit.month_max_minor);
+    let read: Vec<_> =
+        csp.limits.iter().map(|limit| (limit.id.as_str(), limit.each.to_string(), amounts(limit))).collect();
+    let expected = [
+        ("day", "partner+product", (None, Some(990), None)),
+        ("law", "address", (Some(5000), None, Some(30_000))),
+        ("lower", "address", (Some(2000), Some(4000), Some(30_000))),
+    ];
+    assert_eq!(read, expected.map(|(id, each, amounts)| (id, each.to_owned(), amounts)));
+    assert_eq!(csp.limits[0].products, Some([ProductId::new("gold")].into()));
 }
 
 #[test]
@@ -220,7 +248,7 @@ fn unknown_keys_are_named_with_where_they_stand_and_what_is_known() {
     for (addition, expected) in [
         (
             "[server]\ndeadline_max = 1",
-            "server.deadline_max: unknown key; known here: listen, admin_listen, data_dir, ",
+            "server.deadline_max: unknown key; known here: listen, admin_listen, admin_token_file, ",
         ),
         (
             "[servers]\nlisten = 'x'",
@@ -255,8 +283,8 @@ fn values_out_of_bounds_are_refused_with_what_is_allowed_and_where_they_came_fro
     let problems = load(None, environment).expect_err("four");
     let expected = [
         "log.format: is \"xml\", must be one of \"text\", \"json\" (from environment variable ONBILL__LOG__FORMAT)",
-        "partner.demo-ott.key_sha256: must be a list of 1 to 2 SHA-256 digests of 64 hexadecimal digits each \
-         (from environment variable ONBILL__PARTNER__DEMO_OTT__KEY_SHA256)",
+        "partner.demo-ott.key_sha256: must be a list of 1 to 2 SHA-256 digests of 64 hexadecimal digits each: the key in use \
+         and the next (from environment variable ONBILL__PARTNER__DEMO_OTT__KEY_SHA256)",
         "server.drain_s: is 0, must be a whole number from 1 to 600 (seconds) \
          (from environment variable ONBILL__SERVER__DRAIN_S)",
         "server.listen: is \"localhost:1\", must be an IP address with a port, like 127.0.0.1:8080 \

@@ -74,7 +74,7 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
     ),
     (
         "[csp.my-csp]\ntime_zone = 'Mexico'",
-        "csp.my-csp.time_zone: is \"Mexico\", must be a time zone that this machine knows, like America/Mexico_City",
+        "csp.my-csp.time_zone: is \"Mexico\", must be a time zone of the IANA, like America/Mexico_City",
     ),
     (
         "[csp.my-csp.test_numbers]\npattern = '^5$'",
@@ -115,7 +115,7 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
     ),
     (
         "[partner.other]\ncsps = ['my-csp']",
-        "partner.other.key_sha256: must be set: the SHA-256 digest of the partner's API key; onbill key new makes both",
+        "partner.other.key_sha256: must be set: the SHA-256 digest of the partner's API key, which onbill key new makes; or [partner.<id>.key.<name>], certificates, or a client in [issuer.<id>.clients]",
     ),
     (
         "[partner.other]\nkey_sha256 = ['aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa']\ncsps = ['my-csp']",
@@ -127,7 +127,7 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
     ),
     (
         "[partner.empty]\npin_before_first_charge_minutes = 1",
-        "partner.empty.key_sha256: must be set: the SHA-256 digest of the partner's API key; onbill key new makes both\npartner.empty.csps: must be set: the ids of the partner's CSPs, the first of them for addresses of none",
+        "partner.empty.csps: must be set: the ids of the partner's CSPs, the first of them for addresses of none\npartner.empty.key_sha256: must be set: the SHA-256 digest of the partner's API key, which onbill key new makes; or [partner.<id>.key.<name>], certificates, or a client in [issuer.<id>.clients]",
     ),
     (
         "[partner.my-ott.webhook]\nallow_private = true",
@@ -202,7 +202,100 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
         "[ephemeral]\nstore = 'redis'\n[redis]\naddresses = ['a:1']\nresponse_timeout_ms = 10000",
         "redis.response_timeout_ms: is 10000, must be less than server.deadline_default_ms, 10000",
     ),
+    (
+        "[csp.my-csp.limit.day]",
+        "csp.my-csp.limit.day.transaction_max: must be set, or day_max or month_max: there is nothing to hold charges against",
+    ),
+    (
+        "[csp.my-csp.limit.day]\nday_max = '10.5'",
+        "csp.my-csp.limit.day.day_max: is \"10.5\", must be an amount above 0 with at most the decimals of JPY, like 300",
+    ),
+    (
+        "[csp.my-csp.limit.day]\nday_max = '300'\nmonth_max = '200'",
+        "csp.my-csp.limit.day.day_max: must be at most month_max: it could never be reached",
+    ),
+    (
+        "[csp.my-csp.limit.day]\ntransaction_max = '300'\nmonth_max = '200'",
+        "csp.my-csp.limit.day.transaction_max: must be at most month_max: it could never be reached",
+    ),
+    (
+        "[csp.my-csp.limit.day]\npreset = 'psd2'",
+        "csp.my-csp.limit.day.preset: is \"psd2\", which is for EUR, and the CSP bills in JPY",
+    ),
+    (
+        "[csp.my-csp]\ncurrency = 'EUR'\n[csp.my-csp.limit.day]\npreset = 'psd2'\nmonth_max = '300.01'",
+        "csp.my-csp.limit.day.month_max: is \"300.01\", must be at most the preset's 300.0",
+    ),
+    (
+        "[csp.my-csp]\ncurrency = 'EUR'\n[csp.my-csp.limit.day]\npreset = 'psd2'\neach = ['address', 'partner']",
+        "csp.my-csp.limit.day.each: must be [\"address\"] where preset is \"psd2\": it is for each subscriber as a whole",
+    ),
+    (
+        "[csp.my-csp.limit.day]\nday_max = '9'\neach = ['household']",
+        "csp.my-csp.limit.day.each: must be some of \"address\", \"partner\", \"product\"",
+    ),
+    (
+        "[csp.my-csp.limit.day]\nday_max = '9'\npartners = ['my-ott', 'demo-ott']",
+        "csp.my-csp.limit.day.partners: names \"demo-ott\", which is no partner of the CSP my-csp",
+    ),
+    (
+        "[csp.my-csp.limit.day]\nday_max = '9'\nproducts = ['gold', 'silver']",
+        "csp.my-csp.limit.day.products: names \"silver\", which no partner sells through the CSP my-csp",
+    ),
+    (
+        "[csp.my-csp.limit]\na.day_max = '1'\nb.day_max = '1'\nc.day_max = '1'\nd.day_max = '1'\ne.day_max = '1'\nf.day_max = '1'\ng.day_max = '1'\nh.day_max = '1'\ni.day_max = '1'",
+        "csp.my-csp.limit: are 9, must be at most 8",
+    ),
     ("[csp.my-csp.verdicts]\ncode = ''", "csp.my-csp.verdicts.code: is \"\", must be a text of 1 to 128 characters"),
+    (
+        "[partner.my-ott.key.next]\nsha256 = 'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb'\nexpires_at = '2199-01-01T00:00:00Z'\n[partner.my-ott.key.third]\nsha256 = 'cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc'",
+        "partner.my-ott.key: the partner has 3 keys that are good now, and may have 2: the one in use and the next; each more is one that nobody would miss if it were stolen. Take an old one out, or give it an expires_at",
+    ),
+    (
+        "[partner.my-ott.key.next]\nscopes = ['pins']",
+        "partner.my-ott.key.next.sha256: must be set: the SHA-256 digest of the key; onbill key new makes both",
+    ),
+    (
+        "[partner.my-ott.key.next]\nsha256 = 'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb'\nexpires_at = '2027-01-31'",
+        "partner.my-ott.key.next.expires_at: is \"2027-01-31\", must be a moment of RFC 3339, like 2027-01-31T00:00:00Z",
+    ),
+    (
+        "[partner.my-ott]\ncertificates = ['dns:shop.example']",
+        "partner.my-ott.certificates: are shown to nobody: server.tls.client_ca_file must be set, whom client certificates are of",
+    ),
+    (
+        "[partner.my-ott]\ncertificate_required = true",
+        "partner.my-ott.certificates: must be set where certificate_required or certificate_scopes is",
+    ),
+    ("[server.tls]\ncert_file = '/c'", "server.tls.key_file: must be set: a certificate needs its private key"),
+    (
+        "[server.tls]\nclient_ca_file = '/c'",
+        "server.tls.cert_file: must be set where client_ca_file is: only TLS asks for certificates",
+    ),
+    (
+        "[issuer.id]\njwks_file = '/j'\naudiences = ['a']\n[issuer.id.clients]\nshop = 'my-ott'",
+        "issuer.id.issuer: must be set: what iss is in its tokens, like https://id.example/realms/ott",
+    ),
+    (
+        "[issuer.id]\nissuer = 'i'\njwks_file = '/j'\n[issuer.id.clients]\nshop = 'my-ott'",
+        "issuer.id.audiences: must be set: what aud must hold, so that tokens for others are not taken",
+    ),
+    (
+        "[issuer.id]\nissuer = 'i'\naudiences = ['a']\njwks_file = '/j'",
+        "issuer.id.clients: must be set: which of its clients is which partner",
+    ),
+    (
+        "[issuer.id]\nissuer = 'i'\naudiences = ['a']\njwks_file = '/j'\n[issuer.id.clients]\nshop = 'nobody'",
+        "issuer.id.clients.shop: names the partner \"nobody\", but there is no [partner.nobody]",
+    ),
+    (
+        "[issuer.id]\nissuer = 'i'\naudiences = ['a']\njwks_url = 'http://id.example/jwks'\n[issuer.id.clients]\nshop = 'my-ott'",
+        "issuer.id.jwks_url: must be an https URL without a user; http only on this machine, http://127.0.0.1:8180/…",
+    ),
+    (
+        "[issuer.id]\nissuer = 'i'\naudiences = ['a']\njwks_file = '/j'\nrefresh_s = 9\n[issuer.id.clients]\nshop = 'my-ott'",
+        "issuer.id.pause_ms: is 10000, must be at most refresh_s",
+    ),
 ];
 
 #[test]

@@ -8,8 +8,10 @@ use std::path::Path;
 use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Value};
 
+use onbill::runtime::config::callers::IssuerTable;
+use onbill::runtime::config::limits::LimitTable;
 use onbill::runtime::config::schema::{self, ANY_ID, Place};
-use onbill::runtime::config::tables::{CspTable, Tables};
+use onbill::runtime::config::tables::{CspTable, RateTable, Tables};
 
 use super::{file, load};
 
@@ -79,8 +81,15 @@ fn the_table_of_keys_and_the_typed_tables_have_the_same_keys() {
 
 #[test]
 fn the_sample_shows_the_real_defaults() {
-    let tables = Tables { csp: BTreeMap::from([("example".to_owned(), CspTable::default())]), ..Tables::default() };
-    let defaults = flattened(&Value::serialize(&tables).expect("values").into_dict().expect("a table"));
+    let limit = BTreeMap::from([("purchases".to_owned(), LimitTable::default())]);
+    let tables = Tables {
+        csp: BTreeMap::from([("example".to_owned(), CspTable { limit, ..CspTable::default() })]),
+        issuer: BTreeMap::from([("example".to_owned(), IssuerTable::default())]),
+        ..Tables::default()
+    };
+    let mut defaults = flattened(&Value::serialize(&tables).expect("values").into_dict().expect("a table"));
+    let rate = Value::serialize(RateTable::default()).expect("values").into_dict().expect("a table");
+    defaults.extend(rate.into_iter().map(|(key, value)| (format!("partner.*.rate.{key}"), value)));
     let (text, uncommented) = sample();
     let shown = flattened(&Toml::from_str(&uncommented).expect("TOML"));
     let prose = prose(&text);

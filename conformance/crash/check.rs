@@ -5,6 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::MONTH_MAX;
 use super::load::Client;
 use super::story::{Stories, Story, Verdict};
 use crate::operator::{Line, Operator, all_lines};
@@ -55,13 +59,14 @@ pub enum Ledger {
 /// Compares everything with everything.
 pub async fn compare(client: &Client, operator: &Operator, stories: &Stories, ledger: Ledger) -> Vec<String> {
     let lines = all_lines(&operator.client()).await;
+    let overspent = overspent(&lines);
     let mut by_key: BTreeMap<String, Vec<Line>> = BTreeMap::new();
     for line in lines {
         by_key.entry(line.description.clone()).or_default().push(line);
     }
     let listed = listed(client).await;
     let all = stories.all();
-    let mut complaints = Vec::new();
+    let mut complaints = overspent;
     for story in &all {
         let lines = by_key.remove(&story.ask.key()).unwrap_or_default();
         complaints
@@ -150,6 +155,36 @@ async fn listed(client: &Client) -> BTreeMap<String, String> {
             return all;
         }
     }
+}
+
+/// Accounts that have spent more than they may, at any moment. A run in which a month ends shows twice as much.
+fn overspent(lines: &[Line]) -> Vec<String> {
+    let mut spent: BTreeMap<&str, i64> = BTreeMap::new();
+    let most = 2 * 100 * i64::try_from(MONTH_MAX).expect("small");
+    let most = if month_has_ended() { most } else { most / 2 };
+    let mut complaints = BTreeMap::new();
+    for line in lines {
+        let spent = spent.entry(&line.address).or_default();
+        *spent += minor(&line.amount);
+        if *spent > most {
+            complaints.insert(&line.address, format!("{}: {spent} is spent, {most} is the limit", line.address));
+        }
+    }
+    complaints.into_values().collect()
+}
+
+/// Whether this month began within the last hour, so that it may have begun during the run.
+fn month_has_ended() -> bool {
+    let now = Timestamp::now().to_zoned(TimeZone::UTC);
+    now.day() == 1 && now.hour() == 0
+}
+
+/// Minor units of an amount as it is printed.
+fn minor(amount: &str) -> i64 {
+    let (units, cents) = amount.split_once('.').expect("a decimal");
+    let sign = if units.starts_with('-') { -1 } else { 1 };
+    let cents = format!("{cents:0<2}").parse::<i64>().expect("cents");
+    units.parse::<i64>().expect("units") * 100 + sign * cents
 }
 
 /// Charges of which more was given back than they were.

@@ -30,6 +30,8 @@ use crate::operator::{KEY, Operator};
 const PARTNER_KEY: &str = "a-partner-that-sees-crashes";
 /// Kills of a short run.
 const KILLS: u32 = 12;
+/// What an account may spend in a month, in whole units: most accounts come to it.
+const MONTH_MAX: u64 = 70;
 /// Clients that load the gateway.
 const CLIENTS: u64 = 12;
 
@@ -90,6 +92,8 @@ currency = "MXN"
 msisdn_pattern = "^[0-9]{{10}}$"
 call_timeout_ms = 400
 forget_after_s = 2
+[csp.operator.limit.purchases]
+month_max = "{MONTH_MAX}.00"
 [partner.ott]
 key_sha256 = ["{digest}"]
 csps = ["operator"]

@@ -99,6 +99,10 @@ impl Flawed {
 
 #[async_trait]
 impl Csp for Flawed {
+    fn would_take(&self, time_left: Duration) -> Result<(), Cause> {
+        self.sound.would_take(time_left)
+    }
+
     async fn account(
         &self,
         who: &Identifier,

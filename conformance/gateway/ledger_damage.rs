@@ -16,13 +16,14 @@ use super::process::Setup;
 /// A data directory with one transaction of each kind, whose gateway has stopped.
 async fn stopped() -> TempDir {
     let directory = TempDir::new().expect("a directory");
-    let gateway =
-        Setup::default().data_dir(directory.path()).environment("ONBILL__CSP__SANDBOX__RECOVERY", "none").start();
+    let gateway = Setup::default().data_dir(directory.path()).environment("ONBILL__CSP__SANDBOX__RECOVERY", "none");
+    let gateway = gateway.environment("ONBILL__CSP__SANDBOX__LIMIT__PURCHASES__MONTH_MAX", "20").start();
     let demo = Partner::demo(&gateway);
     for (number, id, fields) in [
         ("5550100001", "booked", json!({ "amount": "10" })),
         ("5550100001", "part", json!({ "amount": "-4", "referenceId": "booked" })),
         ("5550100001", "plain", json!({})),
+        ("5550100001", "over", json!({ "amount": "6" })),
         ("5550100008", "refused", json!({})),
         ("5550100012", "open", json!({})),
         ("5550100015", "released", json!({})),
@@ -53,7 +54,7 @@ fn verified(directory: &Path) -> (i32, Vec<Value>) {
 }
 
 /// Damage, the rule that must find it, and the id of the record that must be named (empty: the file's).
-pub const DAMAGE: [(&str, &str, &str); 32] = [
+pub const DAMAGE: [(&str, &str, &str); 39] = [
     ("UPDATE transactions SET amount_minor = 1100 WHERE ext_id = 'booked'", "amount", "booked"),
     ("UPDATE transactions SET amount_minor = 1100 WHERE ext_id = 'booked'", "postings", "booked"),
     ("UPDATE transactions SET sent_amount = '11' WHERE ext_id = 'plain'", "amount", "plain"),
@@ -89,6 +90,13 @@ pub const DAMAGE: [(&str, &str, &str); 32] = [
     ("DELETE FROM transactions WHERE ext_id = 'booked'", "refunds", "part"),
     ("DELETE FROM transactions WHERE ext_id = 'plain'", "missing", ""),
     ("INSERT INTO decisions VALUES (1, 0, 'failure', 'ana', 'x')", "state", "booked"),
+    ("UPDATE counters SET used_minor = used_minor + 1", "limits", ""),
+    ("DELETE FROM counters", "limits", ""),
+    ("INSERT INTO counters VALUES ('sandbox/MXN/purchases/month/2020-01///sub-9', 1)", "limits", ""),
+    ("UPDATE transactions SET counted = NULL WHERE ext_id = 'plain'", "limits", ""),
+    ("UPDATE transactions SET counted = NULL WHERE ext_id = 'part'", "refunds", "part"),
+    ("UPDATE transactions SET counted = 'nonsense' WHERE ext_id = 'plain'", "row", "plain"),
+    ("UPDATE transactions SET failure = 'Charge declined' WHERE ext_id = 'over'", "state", "over"),
     ("DROP INDEX transactions_due", "schema", ""),
     ("PRAGMA user_version = 99", "schema", ""),
 ];
@@ -99,8 +107,8 @@ async fn verification_finds_damage_of_every_kind_and_names_the_record() {
     let (code, lines) = verified(whole.path());
     assert_eq!((code, lines.len()), (0, 1), "nothing to find: {lines:?}");
     let summary = &lines[0]["summary"];
-    assert_eq!((&summary["ok"], &summary["records"]), (&json!(true), &json!(6)), "{summary}");
-    assert_eq!((&summary["references_checked"], &summary["events"]), (&json!(true), &json!(4)), "{summary}");
+    assert_eq!((&summary["ok"], &summary["records"]), (&json!(true), &json!(7)), "{summary}");
+    assert_eq!((&summary["references_checked"], &summary["events"]), (&json!(true), &json!(5)), "{summary}");
     for (damage, rule, id) in DAMAGE {
         let copy = TempDir::new().expect("a directory");
         for name in ["ledger.sqlite", "master.key"] {

@@ -125,15 +125,43 @@ async fn a_watcher_at_one_gateway_sees_what_a_person_settles_at_another() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn charges_at_two_gateways_keep_one_limit() {
+    let shared = Shared::migrated(&shared());
+    let start = || {
+        let setup = shared.setup().environment("ONBILL__CSP__SANDBOX__LIMIT__PURCHASES__DAY_MAX", "20");
+        tokio::task::block_in_place(|| setup.start())
+    };
+    let gateways = [start(), start()];
+    let number = number("01");
+    let mut calls = Vec::new();
+    for turn in 0..50 {
+        let (partner, number) = (Partner::demo(&gateways[turn % 2]), number.clone());
+        calls.push(tokio::spawn(async move { partner.charge(&number, &id("l"), json!({ "amount": "0.99" })).await }));
+    }
+    let mut booked = 0;
+    for call in calls {
+        let answer = call.await.expect("an answer").json();
+        booked += u32::from(answer["status"] == "Success");
+        let told = answer["description"].as_str().expect("a text");
+        assert!(matches!(told, "Charge success" | "Over spending daily limit"), "{told}");
+    }
+    assert_eq!(booked, 20, "20 times 0.99 is 19.80");
+    let (code, out, err) = shared.ledger(&["verify"]);
+    assert_eq!(code, 0, "{out}{err}");
+}
+
 /// A ledger with one transaction of each kind, whose gateway has stopped.
 async fn stopped() -> Shared {
     let shared = Shared::migrated(&shared());
-    let gateway = shared.gateway();
+    let limit = ("ONBILL__CSP__SANDBOX__LIMIT__PURCHASES__MONTH_MAX", "20");
+    let gateway = shared.setup().environment(limit.0, limit.1).start();
     let demo = Partner::demo(&gateway);
     for (number, id, fields) in [
         ("5550100001", "booked", json!({ "amount": "10" })),
         ("5550100001", "part", json!({ "amount": "-4", "referenceId": "booked" })),
         ("5550100001", "plain", json!({})),
+        ("5550100001", "over", json!({ "amount": "6" })),
         ("5550100008", "refused", json!({})),
         ("5550100012", "open", json!({})),
         ("5550100015", "released", json!({})),
@@ -157,10 +185,10 @@ async fn verification_finds_damage_in_postgres_and_the_books_are_read() {
     let (code, out, err) = whole.ledger(&["verify", "--json"]);
     let summary: Value = serde_json::from_str(&out).expect("JSON");
     let summary = &summary["summary"];
-    assert_eq!((code, &summary["ok"], &summary["records"]), (0, &json!(true), &json!(6)), "{out}{err}");
-    assert_eq!((&summary["references_checked"], &summary["events"]), (&json!(true), &json!(4)), "{summary}");
+    assert_eq!((code, &summary["ok"], &summary["records"]), (0, &json!(true), &json!(7)), "{out}{err}");
+    assert_eq!((&summary["references_checked"], &summary["events"]), (&json!(true), &json!(5)), "{summary}");
     let (code, csv, _) = whole.ledger(&["export", "--format", "csv"]);
-    assert!(code == 0 && csv.lines().count() == 6 && !csv.contains("5550100") && !csv.contains("sub-"), "{csv}");
+    assert!(code == 0 && csv.lines().count() == 7 && !csv.contains("5550100") && !csv.contains("sub-"), "{csv}");
     let target = whole.directory.path().join("copy");
     let (code, _, err) = whole.ledger(&["backup", "--to", target.to_str().expect("UTF-8")]);
     assert!(code == 1 && err.contains("pg_dump") && !target.exists(), "{err}");

@@ -17,6 +17,7 @@ pub struct Setup {
     config: Option<String>,
     environment: Vec<(String, String)>,
     data_dir: Option<PathBuf>,
+    admin_listen: Option<String>,
 }
 
 impl Setup {
@@ -32,6 +33,12 @@ impl Setup {
         self
     }
 
+    /// With its operations port elsewhere than on a loopback address.
+    pub fn admin_listen(mut self, address: &str) -> Self {
+        self.admin_listen = Some(address.to_owned());
+        self
+    }
+
     /// On a data directory that outlives it.
     pub fn data_dir(mut self, path: &Path) -> Self {
         self.data_dir = Some(path.to_owned());
@@ -43,7 +50,8 @@ impl Setup {
         let own = TempDir::new().expect("a temporary directory");
         let data_dir = self.data_dir.unwrap_or_else(|| own.path().join("data"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_onbill"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"]);
+        let admin_listen = self.admin_listen.as_deref().unwrap_or("127.0.0.1:0");
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", admin_listen, "--data-dir"]);
         command.arg(&data_dir);
         if let Some(config) = &self.config {
             let file = own.path().join("onbill.toml");
@@ -64,7 +72,7 @@ impl Setup {
                 .map(|line| line.expect("text"))
                 .find(|line| line.contains(word))
                 .unwrap_or_else(|| panic!("no {word} in its output; its log: {}", read(&log)));
-            let at = line.find("http://").expect("an address") + "http://".len();
+            let at = line.find("://").expect("an address") + "://".len();
             line[at..].split_whitespace().next().expect("an address").to_owned()
         };
         let (listen, admin) = (address("gRPC and JSON"), address("operations"));

@@ -8,6 +8,7 @@ mod compose;
 pub mod fleet;
 mod losses;
 mod pins;
+mod rates;
 mod rolling;
 mod shared;
 mod storm;

@@ -26,7 +26,12 @@ fn operators() -> [(Operator, Box<dyn Csp>); 2] {
 
 fn call(budget_ms: u64) -> CallContext {
     let correlation = CorrelationId::parse("faults").expect("well formed");
-    CallContext { trace: Trace::begun_by(&correlation), correlation, budget: Duration::from_millis(budget_ms) }
+    CallContext {
+        trace: Trace::begun_by(&correlation),
+        correlation,
+        partner: None,
+        budget: Duration::from_millis(budget_ms),
+    }
 }
 
 async fn account(csp: &dyn Csp, number: &str) -> AccountRef {

@@ -174,7 +174,7 @@ impl Rig {
 
     fn call(&self) -> CallContext {
         let correlation = CorrelationId::parse("test").expect("well formed");
-        CallContext { trace: Trace::begun_by(&correlation), correlation, budget: self.budget }
+        CallContext { trace: Trace::begun_by(&correlation), correlation, partner: None, budget: self.budget }
     }
 
     async fn find(&self, who: Identifier) -> Option<Account> {

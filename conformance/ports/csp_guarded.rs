@@ -66,6 +66,10 @@ impl Told {
 
 #[async_trait]
 impl Csp for Told {
+    fn would_take(&self, _time_left: Duration) -> Result<(), Cause> {
+        Ok(())
+    }
+
     async fn account(
         &self,
         _: &Identifier,
@@ -98,7 +102,7 @@ impl Csp for Told {
 
 fn call() -> CallContext {
     let correlation = CorrelationId::parse("test").expect("well formed");
-    CallContext { trace: Trace::begun_by(&correlation), correlation, budget: BUDGET }
+    CallContext { trace: Trace::begun_by(&correlation), correlation, partner: None, budget: BUDGET }
 }
 
 fn guarded() -> (Arc<Told>, Arc<Guarded>) {

@@ -25,7 +25,7 @@ const REFERENCE: &str = "000000000000000000000000000000ff";
 
 pub(super) fn call() -> CallContext {
     let correlation = CorrelationId::parse("test-1").expect("well formed");
-    CallContext { trace: Trace::begun_by(&correlation), correlation, budget: BUDGET }
+    CallContext { trace: Trace::begun_by(&correlation), correlation, partner: None, budget: BUDGET }
 }
 
 fn reference() -> Reference {

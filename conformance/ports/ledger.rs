@@ -34,6 +34,18 @@ macro_rules! ledger_contract {
             a_unit_that_does_not_fit_leaves_nothing_behind,
             a_unit_that_would_break_the_books_is_refused_whole,
             a_change_of_the_charge_itself_keeps_what_its_refunds_hold,
+        ], limits: [
+            what_is_open_or_booked_counts_and_what_failed_gives_back,
+            of_two_charges_that_fit_alone_and_not_together_one_is_done,
+            a_hundred_concurrent_charges_never_exceed_a_ceiling,
+            a_charge_without_room_on_one_counter_takes_nothing_from_another,
+            accounts_have_counters_of_their_own_whatever_they_are_called,
+            a_charge_over_a_limit_is_a_failure_without_an_intent,
+            a_released_charge_holds_anew_on_the_day_on_which_it_is_taken_up,
+            a_released_charge_may_end_over_a_limit,
+            a_refund_gives_back_to_the_day_of_its_charge_once_it_is_success,
+            many_refunds_and_charges_at_once_leave_the_exact_sum,
+            counters_that_do_not_follow_from_the_change_are_refused_whole,
         ], lists: [
             a_list_is_newest_first,
             pages_have_neither_gaps_nor_repeats,
@@ -67,6 +79,7 @@ macro_rules! ledger_contract {
 }
 
 mod forgetting;
+mod limits;
 mod lists;
 mod money;
 mod outbox;
@@ -91,6 +104,8 @@ struct Books {
     postings: Vec<(String, i64)>,
     /// The id of a transaction and the id of its event.
     events: Vec<(String, String)>,
+    /// Every counter of a spend limit that is not at 0, and the minor units on it.
+    counters: Vec<(String, i64)>,
 }
 
 /// A store to be proved.
@@ -139,6 +154,12 @@ fn memory() -> Subject {
             .events()
             .iter()
             .map(|event| (event.key.ext_transaction_id.as_str().to_owned(), event.id.as_str().to_owned()))
+            .collect(),
+        counters: reader
+            .counters()
+            .iter()
+            .filter(|(_, minor)| **minor != 0)
+            .map(|(counter, minor)| (counter.as_str().to_owned(), *minor))
             .collect(),
     };
     Subject { outbox: Arc::<MemoryLedger>::clone(&ledger), ledger, books: Box::new(books) }

@@ -32,6 +32,16 @@ fn a_ledger_that_ignores_shares_is_found() {
 }
 
 #[test]
+fn a_ledger_that_ignores_ceilings_is_found() {
+    assert_found(Mutation::CeilingsIgnored, &["more than it may"]);
+}
+
+#[test]
+fn a_ledger_that_gives_nothing_back_is_found() {
+    assert_found(Mutation::NothingGivenBack, &["records add up to", "there was room for it"]);
+}
+
+#[test]
 fn lost_postings_are_found() {
     assert_found(Mutation::PostingsLost, &["postings"]);
 }

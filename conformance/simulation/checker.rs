@@ -18,6 +18,10 @@ use super::ledger::{Books, Change};
 use super::run::may_have_moved;
 use super::world::{World, label};
 
+mod spending;
+
+use self::spending::is_over_limit;
+
 /// Something that must not be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -91,6 +95,7 @@ pub fn check(evidence: &Evidence) -> Vec<Finding> {
         shares(evidence, record, &mut findings);
     }
     history(evidence, &mut findings);
+    spending::check(evidence, &mut findings);
     answers(evidence, &mut findings);
     origins(evidence, &mut findings);
     unavailable(evidence, &mut findings);
@@ -221,7 +226,7 @@ fn history(evidence: &Evidence, findings: &mut Findings) {
     for change in &evidence.history {
         let of = change.label.as_str();
         let forward = match latest.insert(of, change) {
-            None => change.state == State::Pending && change.version == 1,
+            None => (change.state == State::Pending || is_over_limit(&change.record)) && change.version == 1,
             Some(before) => {
                 let moves = before.state == change.state || before.state.may_become(change.state);
                 moves && change.version == before.version + 1

@@ -335,6 +335,10 @@ impl CspPort {
 
 #[async_trait]
 impl Csp for CspPort {
+    fn would_take(&self, _time_left: Duration) -> Result<(), onbill::ports::Cause> {
+        Ok(())
+    }
+
     async fn account(
         &self,
         who: &Identifier,

@@ -15,7 +15,8 @@ use onbill::adapters::secrets::SeededSecrets;
 use onbill::domain::directory::{
     Ability, Capabilities, CspProfile, Directory, Partner, Pattern, PinSms, Product, SendQuota,
 };
-use onbill::domain::ids::{ChargeCode, CspId, InstanceId, PartnerId, ProductId};
+use onbill::domain::ids::{ChargeCode, CspId, InstanceId, LimitId, PartnerId, ProductId};
+use onbill::domain::limits::{Each, SpendLimit};
 use onbill::domain::money::Currency;
 use onbill::flows::deliver::Posts;
 use onbill::flows::{Bounds, Gateway, reconcile};
@@ -29,7 +30,7 @@ use super::client::PARTNERS;
 use super::csp::{CspPort, SimulatedCsp};
 use super::ledger::{Archive, LedgerPort};
 use super::mutation::Mutation;
-use super::plan::{CALL_TIMEOUT_MS, FORGET_AFTER_S, LEASE_S, Plan};
+use super::plan::{CALL_TIMEOUT_MS, FORGET_AFTER_S, LEASE_S, Plan, Spending};
 use super::short_lived::{EphemeralPort, Lossy, SecretsPort};
 use super::world::{Life, Place, World};
 
@@ -146,6 +147,23 @@ async fn sweep(incarnation: Arc<Incarnation>) {
     }
 }
 
+/// Where days begin.
+pub fn time_zone(spending: &Spending) -> jiff::tz::TimeZone {
+    jiff::tz::TimeZone::fixed(jiff::tz::Offset::from_seconds(spending.offset_s).expect("within a day"))
+}
+
+fn limit(spending: &Spending) -> SpendLimit {
+    SpendLimit {
+        id: LimitId::new("purchase"),
+        each: Each { account: true, ..Each::default() },
+        partners: None,
+        products: None,
+        transaction_max_minor: None,
+        day_max_minor: Some(spending.day_max_minor),
+        month_max_minor: Some(spending.month_max_minor),
+    }
+}
+
 fn directory(plan: &Plan, mutation: Mutation) -> Directory {
     let csp = CspId::new("simulated");
     let product = Product {
@@ -159,6 +177,7 @@ fn directory(plan: &Plan, mutation: Mutation) -> Directory {
         pin_before_first_charge_minutes: None,
         pin_sms: None,
         webhook: None,
+        rate: onbill::domain::rate::SharedRate { per_second: 1_000_000, burst: 1_000_000 },
     });
     let forget_after_s = if mutation == Mutation::NotKnownIsNever { 0 } else { FORGET_AFTER_S };
     let profile = CspProfile {
@@ -175,7 +194,8 @@ fn directory(plan: &Plan, mutation: Mutation) -> Directory {
             ..Capabilities::USUAL
         },
         amount_max: None,
-        time_zone: jiff::tz::TimeZone::UTC,
+        time_zone: plan.spending.as_ref().map_or(jiff::tz::TimeZone::UTC, time_zone),
+        limits: plan.spending.iter().map(limit).collect(),
         verdicts: BTreeMap::from([("insufficient-funds".to_owned(), "Insufficient funds".to_owned())]),
         pin_quota: SendQuota { per_partner_max: 3, per_address_max: 10, window_s: 600 },
         test_numbers: None,

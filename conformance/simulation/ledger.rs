@@ -3,6 +3,7 @@
 //! Invariant: a fault here is one that a ledger across a network may have: no answer before the commit, after it, or long
 //! before it lands; a conflict; a standstill. What is noted in the history is what the store said Done to.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use async_trait::async_trait;
 use onbill::adapters::ledger::memory::MemoryLedger;
 use onbill::domain::Time;
 use onbill::domain::event::Event;
+use onbill::domain::limits::CounterName;
 use onbill::domain::transaction::{Expected, Posting, State, Transaction, TransactionKey, UnitOfWork};
 use onbill::ports::ledger::{Commit, Ledger, LedgerUnavailable, ListQuery, Listed};
 use tokio::time::sleep;
@@ -23,6 +25,8 @@ pub struct Books {
     pub records: Vec<Transaction>,
     pub postings: Vec<(TransactionKey, Posting)>,
     pub events: Vec<Event>,
+    /// What counts against spend limits, by counter.
+    pub counters: BTreeMap<CounterName, i64>,
 }
 
 /// A ledger whose books can be opened.
@@ -35,7 +39,8 @@ pub trait Store: Ledger {
 
 impl Store for MemoryLedger {
     fn books(&self) -> Books {
-        Books { records: self.records(), postings: self.postings(), events: self.events() }
+        let (records, postings, events) = (self.records(), self.postings(), self.events());
+        Books { records, postings, events, counters: self.counters() }
     }
 
     fn crash(&self) {}
@@ -50,6 +55,8 @@ pub struct Change {
     pub version: u32,
     /// Which life of which gateway has done it.
     pub by: String,
+    /// The record as it was committed.
+    pub record: Transaction,
 }
 
 /// The ledger behind all gateways.
@@ -76,13 +83,16 @@ impl Archive {
 
     async fn commit(&self, by: &str, unit: UnitOfWork) -> Result<Commit, LedgerUnavailable> {
         let (label, state) = (label(&unit.transaction.key), unit.transaction.state);
+        let record = unit.transaction.clone();
         let result = self.store.commit(unit).await;
         match &result {
             Ok(Commit::Done { version }) => {
                 self.world.note(&label, format!("{by} commits {state:?}, version {version}"));
-                let change = Change { at_ms: self.world.now_ms(), label, state, version: *version, by: by.to_owned() };
+                let (at_ms, by) = (self.world.now_ms(), by.to_owned());
+                let change = Change { at_ms, label, state, version: *version, by, record };
                 self.history.lock().unwrap_or_else(PoisonError::into_inner).push(change);
             }
+            Ok(Commit::Over { counter }) => self.world.note(&label, format!("{by} is over the counter {counter}")),
             Ok(Commit::Conflict) => self.world.note(&label, format!("{by} meets a conflict over {state:?}")),
             Err(error) => self.world.note(&label, format!("the ledger refuses {by} {state:?}: {}", error.0.to_note())),
         }

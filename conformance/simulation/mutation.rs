@@ -14,6 +14,10 @@ pub enum Mutation {
     ExpectedIgnored,
     /// The ledger does not hold refunds against their charge.
     HoldsIgnored,
+    /// The ledger holds charges under no ceiling.
+    CeilingsIgnored,
+    /// The ledger gives nothing back to a spend limit.
+    NothingGivenBack,
     /// The ledger loses the postings of some outcomes.
     PostingsLost,
     /// The ledger acknowledges before it is durable: a crash takes the last commits along.
@@ -48,6 +52,8 @@ impl Mutation {
             Self::PlainLedger
                 | Self::ExpectedIgnored
                 | Self::HoldsIgnored
+                | Self::CeilingsIgnored
+                | Self::NothingGivenBack
                 | Self::PostingsLost
                 | Self::AcknowledgedTooSoon
                 | Self::EventTwice

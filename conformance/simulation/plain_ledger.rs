@@ -3,10 +3,12 @@
 //! Invariant: unbroken it keeps what the port promises, as far as well-formed units of work need it; the judging of
 //! ill-formed ones is left to the real stores. `Mutation` says which promise it breaks.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use onbill::domain::Time;
+use onbill::domain::limits::CounterChange;
 use onbill::domain::transaction::{Expected, Hold, State, Transaction, TransactionKey, UnitOfWork};
 use onbill::ports::ledger::{Commit, Ledger, LedgerUnavailable, ListQuery, Listed};
 
@@ -30,11 +32,16 @@ struct Pages {
 }
 
 fn empty() -> Books {
-    Books { records: Vec::new(), postings: Vec::new(), events: Vec::new() }
+    Books { records: Vec::new(), postings: Vec::new(), events: Vec::new(), counters: BTreeMap::new() }
 }
 
 fn copy(books: &Books) -> Books {
-    Books { records: books.records.clone(), postings: books.postings.clone(), events: books.events.clone() }
+    Books {
+        records: books.records.clone(),
+        postings: books.postings.clone(),
+        events: books.events.clone(),
+        counters: books.counters.clone(),
+    }
 }
 
 impl PlainLedger {
@@ -64,7 +71,11 @@ impl PlainLedger {
     }
 
     fn write(&self, books: &mut Books, unit: UnitOfWork) -> u32 {
-        let UnitOfWork { mut transaction, postings, event, .. } = unit;
+        let UnitOfWork { mut transaction, postings, event, counters, .. } = unit;
+        let keeps = |by_minor: i64| by_minor > 0 || self.world.mutation != Mutation::NothingGivenBack;
+        for change in counters.into_iter().filter(|change| keeps(change.by_minor)) {
+            *books.counters.entry(change.counter).or_default() += change.by_minor;
+        }
         let key = transaction.key.clone();
         let version = if let Some(stored) = books.records.iter_mut().find(|record| record.key == key) {
             transaction.version = stored.version + 1;
@@ -128,6 +139,12 @@ impl Ledger for PlainLedger {
         let found = pages.books.records.iter().find(|record| record.key == unit.transaction.key);
         if !self.is_as_expected(&unit, found) {
             return Ok(Commit::Conflict);
+        }
+        let used_minor =
+            |change: &CounterChange| pages.books.counters.get(&change.counter).copied().unwrap_or_default();
+        let over = unit.counters.iter().position(|change| !change.has_room(used_minor(change)));
+        if let Some(counter) = over.filter(|_| self.world.mutation != Mutation::CeilingsIgnored) {
+            return Ok(Commit::Over { counter });
         }
         let ignored = self.world.mutation == Mutation::HoldsIgnored;
         if let Some(hold) = &unit.hold

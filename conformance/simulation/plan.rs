@@ -43,7 +43,34 @@ pub struct Plan {
     pub crashes: Vec<u64>,
     /// Clients that hang up.
     pub hang_up: u64,
+    /// What each account may spend.
+    pub spending: Option<Spending>,
 }
+
+/// Limits of each account, and where its days begin.
+#[derive(Debug, Clone)]
+pub struct Spending {
+    pub day_max_minor: i64,
+    pub month_max_minor: i64,
+    /// East of Greenwich. All runs begin at 22:13:20 there.
+    pub offset_s: i32,
+}
+
+impl Spending {
+    /// Often less than what the callers of a run ask for; a day may end while they do, and sometimes the month with it.
+    fn draw(random: &Random) -> Self {
+        let minor = |from, to| i64::try_from(random.between(from, to)).expect("small");
+        let day_max_minor = minor(200, 2_500);
+        let offset_s = match random.below(2) {
+            0 => 0,
+            _ => MIDNIGHT_S - i32::try_from(random.between(1, 4)).expect("small"),
+        };
+        Self { day_max_minor, month_max_minor: day_max_minor + minor(1, 1_000), offset_s }
+    }
+}
+
+/// Seconds from the beginning of a run to midnight in Greenwich.
+const MIDNIGHT_S: i32 = 6_400;
 
 /// Faults of the CSP.
 #[derive(Debug, Clone, Default)]
@@ -127,6 +154,7 @@ impl Plan {
             wipes_ms: (0..wipes).map(|_| random.below(9_000)).collect(),
             crashes: (0..crashes).map(|_| random.between(1, 250)).collect(),
             hang_up: rate(300),
+            spending: random.chance(500).then(|| Spending::draw(random)),
         }
     }
 
@@ -145,6 +173,7 @@ impl Plan {
             wipes_ms: Vec::new(),
             crashes: Vec::new(),
             hang_up: 0,
+            spending: None,
         }
     }
 

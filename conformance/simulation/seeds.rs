@@ -76,7 +76,7 @@ fn money_survives_whatever_the_seed_has_in_store() {
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     let mut lines = 0;
-    for seed in 0..20 {
+    for seed in 0..40 {
         let (once, again) = (run(seed, Mutation::None), run(seed, Mutation::None));
         lines += once.trace.len();
         assert_eq!(once.trace, again.trace, "seed {seed}");

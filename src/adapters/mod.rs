@@ -8,4 +8,5 @@ pub mod courier;
 pub mod ephemeral;
 pub mod clock;
 pub mod secrets;
+pub mod tokens;
 pub mod certification;

@@ -99,7 +99,7 @@ fn answer_json(arguments: &Check, loaded: &Result<Config, Problems>, out: &mut d
 fn summary(config: &Config) -> String {
     let ids = |ids: Vec<String>| format!("{} ({})", ids.len(), ids.join(", "));
     let csps = ids(config.directory.csps().map(|csp| csp.id.to_string()).collect());
-    let partners = ids(config.partner_keys.partners().iter().map(ToString::to_string).collect());
+    let partners = ids(config.directory.partners().map(|partner| partner.id.to_string()).collect());
     let sandbox = if config.sandbox.enabled { "on" } else { "off" };
     format!("CSPs: {csps}; partners: {partners}; sandbox {sandbox}")
 }

@@ -26,7 +26,8 @@ pub enum Command {
     #[command(after_help = "A key is 256 random bits, written as onb_ and 43 characters of base64url. The partner
 sends it in the header X-API-KEY (gRPC: the metadata x-api-key). The configuration holds
 its digest only: SHA-256 of the whole text, onb_ included, without a line break. A partner
-may have two keys while it changes from one to the other.
+may have two keys while it changes from one to the other, each with an end and with
+scopes of its own where it is written as a table.
 
 Examples:
   onbill key new
@@ -86,8 +87,15 @@ pub fn new(arguments: &New, out: &mut dyn Write, err: &mut dyn Write) -> io::Res
 
 Its SHA-256 digest (of the whole text, {KEY_PREFIX} included), for the partner's table in the configuration:
 
-  {}",
-        fresh.key, fresh.toml
+  {}
+
+or, for a key that ends, or that is good for some calls only:
+
+  [partner.ID.key.NAME]
+  sha256 = \"{}\"
+  expires_at = \"2027-01-31T00:00:00Z\"
+  scopes = [\"accounts\", \"pins\", \"transactions:write\", \"transactions:read\", \"notifications\"]",
+        fresh.key, fresh.toml, fresh.sha256
     )?;
     Ok(Outcome::Done)
 }

@@ -3,6 +3,7 @@
 //! Invariant: a command is a client of the public API or of the runtime, never of the flows. It writes to the output
 //! that it is given and answers with an [`Outcome`]; only `main` ends the process.
 
+pub mod admin_token;
 pub mod serve;
 pub mod sandbox_csp;
 pub mod certify;

@@ -88,7 +88,7 @@ impl fmt::Display for Started<'_> {
         let version = env!("CARGO_PKG_VERSION");
         let kind = if self.0.is_sandbox { " (sandbox: no real money moves)" } else { "" };
         writeln!(formatter, "onbill {version}{kind}")?;
-        writeln!(formatter, "  gRPC and JSON  http://{}", self.0.listen)?;
+        writeln!(formatter, "  gRPC and JSON  {}://{}", self.scheme(), self.0.listen)?;
         writeln!(formatter, "  operations     http://{}  /healthz /readyz /metrics", self.0.admin_listen)?;
         let fate = if self.0.is_temporary { "  (temporary: gone when onbill stops; --data-dir keeps it)" } else { "" };
         writeln!(formatter, "  data           {}{fate}", self.0.data_dir.display())?;
@@ -97,25 +97,30 @@ impl fmt::Display for Started<'_> {
 }
 
 impl Started<'_> {
+    const fn scheme(&self) -> &'static str {
+        if self.0.is_encrypted { "https" } else { "http" }
+    }
+
     fn sandbox(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [(first, key), (second, other_key)] = DEMO_KEYS;
-        let target = reachable(self.0.listen);
-        writeln!(formatter, "  certification  http://{target}/certification/")?;
+        let (scheme, target) = (self.scheme(), reachable(self.0.listen));
+        let plain = if self.0.is_encrypted { "" } else { " --http2-prior-knowledge" };
+        writeln!(formatter, "  certification  {scheme}://{target}/certification/")?;
         writeln!(formatter, "  keys           {key} (partner {first}), {other_key} (partner {second})")?;
         write!(
             formatter,
             "
 A first charge, over JSON:
 
-  curl -s http://{target}/transaction -H 'X-API-KEY: {key}' -H 'Content-Type: application/json' \\
+  curl -s {scheme}://{target}/transaction -H 'X-API-KEY: {key}' -H 'Content-Type: application/json' \\
     -d '{{\"extTransactionId\":\"first-1\",\"type\":\"MSISDN\",\"address\":\"5550100001\",\
 \"partnerProduct\":\"ott-basic\",\"amount\":\"9.99\",\"currency\":\"MXN\"}}'
 
 The same charge, seen over gRPC:
 
-  buf curl --protocol grpc --http2-prior-knowledge -H 'x-api-key: {key}' \\
+  buf curl --protocol grpc{plain} -H 'x-api-key: {key}' \\
     -d '{{\"extTransactionId\":\"first-1\"}}' \\
-    http://{target}/onbill.v1.TransactionService/GetTransaction
+    {scheme}://{target}/onbill.v1.TransactionService/GetTransaction
 "
         )
     }
@@ -142,6 +147,7 @@ mod tests {
             data_dir: PathBuf::from("/data"),
             is_temporary: is_sandbox,
             is_sandbox,
+            is_encrypted: false,
         }
     }
 
@@ -157,6 +163,12 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
+    }
+
+    #[test]
+    fn behind_tls_the_calls_to_paste_are_https() {
+        let text = Started(&Listening { is_encrypted: true, ..listening(true) }).to_string();
+        assert!(text.contains("curl -s https://127.0.0.1:8081/") && !text.contains("prior-knowledge"), "{text}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::Client;
@@ -17,6 +17,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use super::Outcome;
+use super::admin_token::AdminToken;
 use crate::runtime::webhooks::{Listing, Problem, ResendOrder, Resent, TestOrder, Tried};
 
 /// Longest wait for the gateway's answer: a test delivery takes up to 15 seconds, and a name may be slow to look up.
@@ -59,6 +60,9 @@ pub struct Target {
     /// The operations port of the gateway that runs.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090")]
     pub admin: Uri,
+    /// What is shown there.
+    #[command(flatten)]
+    pub token: AdminToken,
     /// Answer in JSON.
     #[arg(long)]
     pub json: bool,
@@ -207,12 +211,11 @@ async fn ask(target: &Target, method: Method, path: &str, body: String) -> Resul
             "no gateway answers at {admin}: {error}. Is onbill running there? --admin names another"
         ))
     };
-    let request = Request::builder()
-        .method(method)
-        .uri(uri)
-        .header(CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))
-        .map_err(|error| failed(&error))?;
+    let mut request = Request::builder().method(method).uri(uri).header(CONTENT_TYPE, "application/json");
+    if let Some(token) = target.token.header().map_err(NoAnswer::Failed)? {
+        request = request.header(AUTHORIZATION, token);
+    }
+    let request = request.body(Full::new(Bytes::from(body))).map_err(|error| failed(&error))?;
     let client: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     let exchange = async {
         let response = client.request(request).await.map_err(|error| failed(&error))?;

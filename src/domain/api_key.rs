@@ -1,7 +1,8 @@
 //! API keys: how a partner is known by one.
 //!
 //! Invariant: a key itself is kept nowhere. What is kept is its SHA-256 digest, which is enough to recognise 256 random
-//! bits and not enough to find them; so one digest and a look-up do, and no slow password hash is needed.
+//! bits and not enough to find them; so one digest and a look-up do, and no slow password hash is needed. A key that is
+//! nobody's, one whose time is over and one of another partner cost the same: one digest and one look-up.
 //! How keys are drawn, and where requests carry them, is not here.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,8 +10,13 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
+use super::Time;
+use super::caller::Grant;
 use super::ids::PartnerId;
+use super::scope::Scopes;
 
+/// Most keys of a partner that are good at a time: the one in use, and the next.
+pub const ACTIVE_MAX: usize = 2;
 /// Bytes of a digest.
 const DIGEST_BYTES: usize = 32;
 
@@ -52,33 +58,62 @@ impl fmt::Debug for KeyDigest {
     }
 }
 
+/// What a key stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownKey {
+    /// Whose it is, and what it is good for.
+    pub grant: Grant,
+    /// The moment from which on it is good no more. `None`: there is none.
+    pub expires_at: Option<Time>,
+}
+
+impl KnownKey {
+    /// A key of a partner that is good for everything, for ever.
+    #[must_use]
+    pub fn unlimited(partner: PartnerId) -> Self {
+        Self { grant: Grant { partner, scopes: Scopes::all() }, expires_at: None }
+    }
+
+    /// Whether it is good at a moment.
+    #[must_use]
+    pub fn is_active(&self, now: Time) -> bool {
+        self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
 /// Whose key is whose.
 #[derive(Debug, Clone, Default)]
-pub struct PartnerKeys(BTreeMap<KeyDigest, PartnerId>);
+pub struct PartnerKeys(BTreeMap<KeyDigest, KnownKey>);
 
 impl PartnerKeys {
     /// Adds a key of a partner.
     ///
     /// # Errors
-    /// The partner that has this key already: one key never stands for two.
-    pub fn insert(&mut self, digest: KeyDigest, partner: PartnerId) -> Result<(), PartnerId> {
+    /// The partner that has this key already: one key never stands for two, nor for two sets of scopes.
+    pub fn insert(&mut self, digest: KeyDigest, known: KnownKey) -> Result<(), PartnerId> {
         if let Some(owner) = self.0.get(&digest) {
-            return Err(owner.clone());
+            return Err(owner.grant.partner.clone());
         }
-        self.0.insert(digest, partner);
+        self.0.insert(digest, known);
         Ok(())
     }
 
     /// The partners that have keys.
     #[must_use]
     pub fn partners(&self) -> BTreeSet<&PartnerId> {
-        self.0.values().collect()
+        self.0.values().map(|known| &known.grant.partner).collect()
     }
 
-    /// Whose key this is, as it came in a request.
+    /// How many keys of a partner are good at a moment.
     #[must_use]
-    pub fn partner_of(&self, key: &[u8]) -> Option<&PartnerId> {
-        self.0.get(&KeyDigest::of(key))
+    pub fn active_of(&self, partner: &PartnerId, now: Time) -> usize {
+        self.0.values().filter(|known| known.grant.partner == *partner && known.is_active(now)).count()
+    }
+
+    /// What a key is good for at a moment, as it came in a request.
+    #[must_use]
+    pub fn grant(&self, key: &[u8], now: Time) -> Option<&Grant> {
+        self.0.get(&KeyDigest::of(key)).filter(|known| known.is_active(now)).map(|known| &known.grant)
     }
 }
 
@@ -108,13 +143,21 @@ mod tests {
     }
 
     #[test]
-    fn one_key_is_one_partner() {
+    fn one_key_is_one_partner_and_good_until_its_time_is_over() {
         let (one, other) = (PartnerId::new("one"), PartnerId::new("other"));
+        let at = |second| Time::from_second(second).expect("a time");
+        let lasting = |partner: &PartnerId| KnownKey::unlimited(partner.clone());
         let mut keys = PartnerKeys::default();
-        assert_eq!(keys.insert(KeyDigest::of(b"first"), one.clone()), Ok(()));
-        assert_eq!(keys.insert(KeyDigest::of(b"second"), one.clone()), Ok(()));
-        assert_eq!(keys.insert(KeyDigest::of(b"first"), other), Err(one.clone()));
-        assert_eq!(keys.partner_of(b"first"), Some(&one));
-        assert_eq!(keys.partner_of(b"First"), None);
+        assert_eq!(keys.insert(KeyDigest::of(b"first"), lasting(&one)), Ok(()));
+        let ending = KnownKey { expires_at: Some(at(100)), ..lasting(&one) };
+        assert_eq!(keys.insert(KeyDigest::of(b"second"), ending), Ok(()));
+        assert_eq!(keys.insert(KeyDigest::of(b"first"), lasting(&other)), Err(one.clone()));
+        let whose = |key: &[u8], now| keys.grant(key, at(now)).map(|grant| grant.partner.clone());
+        assert_eq!(whose(b"first", 1_000), Some(one.clone()));
+        assert_eq!(whose(b"First", 0), None);
+        assert_eq!(whose(b"second", 99), Some(one.clone()));
+        assert_eq!(whose(b"second", 100), None);
+        assert_eq!((keys.active_of(&one, at(99)), keys.active_of(&one, at(100))), (2, 1));
+        assert_eq!(keys.active_of(&other, at(0)), 0);
     }
 }

@@ -448,8 +448,12 @@ pub mod outcome {
     pub const NOT_CONFIRMED: &str = "Charge not confirmed";
     /// Prepaid, and not enough left.
     pub const INSUFFICIENT_FUNDS: &str = "Insufficient funds";
-    /// The CSP's daily limit (use case 24).
+    /// A daily limit, the CSP's (use case 24) or one that is configured here.
     pub const DAILY_LIMIT: &str = "Over spending daily limit";
+    /// A monthly limit.
+    pub const MONTHLY_LIMIT: &str = "Over spending monthly limit";
+    /// A limit of one charge.
+    pub const TRANSACTION_LIMIT: &str = "Over spending transaction limit";
 }
 
 /// UPPER_SNAKE of a literal: camel humps are words, any run of other characters is one underscore.

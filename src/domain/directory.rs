@@ -13,7 +13,9 @@ use regex::Regex;
 use super::address::Address;
 use super::catalogue::outcome;
 use super::ids::{ChargeCode, CspId, PartnerId, ProductId};
+use super::limits::SpendLimit;
 use super::money::{Currency, Money};
+use super::rate::SharedRate;
 use super::webhook::Webhook;
 
 /// A regular expression with the text that it is shown as in errors.
@@ -159,6 +161,8 @@ pub struct CspProfile {
     pub amount_max: Option<Money>,
     /// Where its days begin.
     pub time_zone: TimeZone,
+    /// What charges are held against, by the order of their names.
+    pub limits: Vec<SpendLimit>,
     /// Its refusal codes → the public text that each becomes, at most 128 characters.
     pub verdicts: BTreeMap<String, String>,
     /// Quota of PIN sends.
@@ -210,6 +214,8 @@ pub struct Partner {
     pub pin_sms: Option<PinSms>,
     /// Where its events go. `None`: nowhere, they are only kept.
     pub webhook: Option<Webhook>,
+    /// How many calls it may make, at all gateways together.
+    pub rate: SharedRate,
 }
 
 /// Where an address leads.

@@ -71,6 +71,10 @@ text_id! {
     ChargeCode
 }
 text_id! {
+    /// A spend limit of a CSP: the name of its table in the configuration.
+    LimitId
+}
+text_id! {
     /// A running gateway: the owner of leases. A new one at every start.
     InstanceId
 }

@@ -3,21 +3,26 @@
 //! [`Front`], once for each HTTP request:
 //! 1. correlation: first, so that every answer and every log line has the id, refusals too;
 //! 2. face: gRPC goes straight on, everything else is transcoded and then goes the same way; the page of certification,
-//!    which is there in the sandbox only, has sessions of its own.
+//!    which is there in the sandbox only, has sessions of its own. A JSON call passes the gate before its body is read.
 //!
-//! [`Guard`], once for each call of either face, which it counts:
+//! [`Guard`], once for each call of either face, which it counts. Its gate, before anything of a call is read:
 //! 1. path: what is not there is told without a key, so that a typo is not taken for a wrong key;
-//! 2. authentication: nobody learns anything of a method, or makes it read a body, without a key;
-//! 3. load: a bounded number of calls at a time, and the rest are turned away before they cost anything;
-//! 4. deadline: after load, so that its time is spent on work;
-//! 5. shape: what the transcoder found is answered only now, together with what the domain has to say;
-//! 6. the service, within the deadline; and statuses that the gRPC library made by itself become the contract's;
-//! 7. certification, in the sandbox: takes note of what was asked and answered, and waits for nothing.
+//! 2. authentication, and the scope of the method: nobody learns anything of it, or makes it read a body, without;
+//! 3. rate: so many calls of a partner, at all gateways together, and the rest are refused before they cost anything;
+//! 4. load: a bounded number of calls at a time, shared fairly by partners, and the rest are turned away.
+//!
+//! And behind it:
+//! 5. deadline: after load, so that its time is spent on work;
+//! 6. shape: what the transcoder found is answered only now, together with what the domain has to say;
+//! 7. the service, within the deadline; and statuses that the gRPC library made by itself become the contract's;
+//! 8. certification, in the sandbox: takes note of what was asked and answered, and waits for nothing.
 //!
 //! Invariant: no rule lives here. Deadlines here only stop waiting: CreateTransaction looks after its own work.
 
 mod deadline;
+mod gate;
 mod noting;
+mod places;
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
@@ -30,7 +35,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::BodyExt;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::service::Routes;
@@ -40,8 +44,10 @@ use tracing::Instrument;
 
 pub use self::deadline::{Bounds, NamedDeadline};
 use self::deadline::{named_deadline, time_allowed};
+use self::gate::{Admitted, Gate, Refused};
 use self::noting::Noting;
-use super::auth::Keys;
+pub use self::places::Places;
+use super::auth::Callers;
 use super::certification::page::Page;
 use super::json::JsonFace;
 use super::json::findings::Findings;
@@ -53,6 +59,7 @@ use crate::domain::certification::Face;
 use crate::domain::ids::CorrelationId;
 use crate::domain::trace::Trace;
 use crate::flows::certification::Certification;
+use crate::flows::rate::{Rates, Standing};
 use crate::flows::{Caller, Gateway};
 
 /// The header that ties one request's traces together.
@@ -101,12 +108,37 @@ impl Front {
         } else if let Some(page) = self.page.as_ref().filter(|_| Page::has(request.uri().path())) {
             page.answer(request).instrument(span).await
         } else {
-            self.json.answer(request).instrument(span).await
+            self.json(request).instrument(span).await
         };
         if let Some(echoed) = echoed {
             response.headers_mut().insert(CORRELATION_HEADER, echoed);
         }
         response
+    }
+}
+
+impl Front {
+    /// Answers a JSON request. One that calls a method passes the gate first: what is refused there is never read.
+    async fn json<B>(&self, mut request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes>,
+    {
+        let Some(path) = self.json.rpc(request.method(), request.uri().path()) else {
+            return self.json.answer(request).await;
+        };
+        let started = Instant::now();
+        match self.guard.0.gate.admit(&self.gateway, path, request.headers(), request.extensions()).await {
+            Ok(admitted) => {
+                request.extensions_mut().insert(admitted);
+                self.json.answer(request).await
+            }
+            Err(Refused { error, standing }) => {
+                self.guard.0.measures.ended(path, Some(error.code), started.elapsed());
+                let mut response = self.json.refuse(&error, request).await;
+                gate::tell(standing, response.headers_mut());
+                response
+            }
+        }
     }
 }
 
@@ -125,48 +157,45 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     content_type.is_some_and(|value| value.starts_with(b"application/grpc"))
 }
 
-/// Path, authentication, load, deadline, shape, service.
+/// The gate, deadline, shape, service.
 #[derive(Clone)]
 pub struct Guard(Arc<Layers>);
 
 struct Layers {
     gateway: Arc<Gateway>,
-    keys: Keys,
+    gate: Gate,
     bounds: Bounds,
-    calls: Arc<Semaphore>,
-    methods: Methods,
+    /// The fields of each method in the order in which violations are listed.
+    fields: HashMap<String, Vec<String>>,
     measures: Measures,
     routes: Routes,
     certification: Option<Arc<Certification>>,
 }
 
 /// The methods that need a key, and the fields of each in the order in which violations are listed.
-struct Methods {
-    paths: HashSet<String>,
-    fields: HashMap<String, Vec<String>>,
-}
-
-impl Methods {
-    fn of(descriptors: &[u8], services: &[&str]) -> Result<Self, prost_reflect::DescriptorError> {
-        let pool = prost_reflect::DescriptorPool::decode(descriptors)?;
-        let (mut paths, mut fields) = (HashSet::new(), HashMap::new());
-        let known = services.iter().filter_map(|name| pool.get_service_by_name(name));
-        for method in known.flat_map(|service| service.methods().collect::<Vec<_>>()) {
-            let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
-            let names = method.input().fields().map(|field| field.json_name().to_owned()).collect();
-            fields.insert(path.clone(), names);
-            paths.insert(path);
-        }
-        Ok(Self { paths, fields })
+fn methods(
+    descriptors: &[u8],
+    services: &[&str],
+) -> Result<HashMap<String, Vec<String>>, prost_reflect::DescriptorError> {
+    let pool = prost_reflect::DescriptorPool::decode(descriptors)?;
+    let mut fields = HashMap::new();
+    let known = services.iter().filter_map(|name| pool.get_service_by_name(name));
+    for method in known.flat_map(|service| service.methods().collect::<Vec<_>>()) {
+        let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+        let names = method.input().fields().map(|field| field.json_name().to_owned()).collect();
+        fields.insert(path, names);
     }
+    Ok(fields)
 }
 
 /// What holds for every call, whichever service it is for.
 pub struct Passage {
     /// What bounds it.
     pub bounds: Bounds,
-    /// A permit for each call that may be at work.
-    pub calls: Arc<Semaphore>,
+    /// Places of calls that may be at work.
+    pub places: Arc<Places>,
+    /// What each partner may call.
+    pub rates: Arc<Rates>,
     /// Who watches it, in the sandbox.
     pub certification: Option<Arc<Certification>>,
 }
@@ -178,16 +207,17 @@ impl Guard {
     /// The descriptor set cannot be read.
     pub fn new(
         gateway: Arc<Gateway>,
-        keys: Keys,
+        callers: Callers,
         passage: Passage,
         descriptors: &[u8],
         services: &[&str],
         routes: Routes,
     ) -> Result<Self, prost_reflect::DescriptorError> {
-        let Passage { bounds, calls, certification } = passage;
-        let methods = Methods::of(descriptors, services)?;
-        let measures = Measures::new(methods.paths.iter());
-        Ok(Self(Arc::new(Layers { gateway, keys, bounds, calls, methods, measures, routes, certification })))
+        let Passage { bounds, places, rates, certification } = passage;
+        let fields = methods(descriptors, services)?;
+        let measures = Measures::new(fields.keys());
+        let gate = Gate::new(callers, rates, places, fields.keys().cloned().collect::<HashSet<_>>());
+        Ok(Self(Arc::new(Layers { gateway, gate, bounds, fields, measures, routes, certification })))
     }
 
     /// The guard as a service, for the transcoder to call.
@@ -198,7 +228,8 @@ impl Guard {
 
     async fn answer(self, request: Request<Body>) -> Response<Body> {
         let (path, started) = (request.uri().path().to_owned(), Instant::now());
-        let passed = self.0.pass(request).await;
+        let mut standing = None;
+        let passed = self.0.pass(request, &mut standing).await;
         let failed = match &passed {
             Ok(response) => {
                 response.extensions().get::<tonic::Status>().map(|status| ApiError::from_status(status).code)
@@ -206,10 +237,12 @@ impl Guard {
             Err(error) => Some(error.code),
         };
         self.0.measures.ended(&path, failed, started.elapsed());
-        match passed {
+        let mut response = match passed {
             Ok(response) => response,
             Err(error) => tonic::Status::from(error).into_http(),
-        }
+        };
+        gate::tell(standing, response.headers_mut());
+        response
     }
 }
 
@@ -229,7 +262,11 @@ impl Service<Request<Body>> for Guard {
 }
 
 impl Layers {
-    async fn pass(&self, mut request: Request<Body>) -> Result<Response<Body>, ApiError> {
+    async fn pass(
+        &self,
+        mut request: Request<Body>,
+        standing: &mut Option<Standing>,
+    ) -> Result<Response<Body>, ApiError> {
         let path = request.uri().path();
         if OPEN_PREFIXES.iter().any(|prefix| path.starts_with(prefix)) {
             let response = self.serve(request).await;
@@ -241,14 +278,17 @@ impl Layers {
                 Some(_) | None => Ok(response),
             };
         }
-        if !self.methods.paths.contains(path) {
-            return Err(ApiError::new(ErrorCode::NotFound));
-        }
-        let partner = self.keys.partner(request.headers()).cloned();
-        let partner = partner.ok_or(ApiError::new(ErrorCode::AuthorizationFailure))?;
-        let _permit = Arc::clone(&self.calls)
-            .try_acquire_owned()
-            .map_err(|_full| ApiError::new(ErrorCode::ServiceUnavailable).retry_after(super::grpc::RETRY_AFTER_S))?;
+        let passed = match request.extensions_mut().remove::<Admitted>() {
+            Some(admitted) => Ok(admitted),
+            None => self.gate.admit(&self.gateway, request.uri().path(), request.headers(), request.extensions()).await,
+        };
+        // Holds the place of the call until it is answered.
+        let admitted = passed.map_err(|refused| {
+            *standing = refused.standing;
+            refused.error
+        })?;
+        *standing = admitted.standing;
+        let partner = Arc::clone(&admitted.partner);
         let correlation = request.extensions_mut().remove::<CorrelationId>();
         let correlation = correlation.unwrap_or_else(|| self.gateway.secrets.fresh_correlation_id());
         let now = Instant::now();
@@ -303,7 +343,7 @@ impl Layers {
             Err(_) => Bytes::new(),
         };
         let message = frame.get(5..).unwrap_or_default();
-        let order = self.methods.fields.get(&path).map(Vec::as_slice).unwrap_or_default();
+        let order = self.fields.get(&path).map(Vec::as_slice).unwrap_or_default();
         let position = |violation: &Violation| order.iter().position(|name| *name == violation.field);
         let mut listed: Vec<Violation> = wire::violations(&path, message, &left_out, &self.gateway, caller);
         listed.retain(|violation| !left_out.contains(&violation.field.as_ref()));

@@ -9,8 +9,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::flight::{Answered, Stage};
-use super::{Caller, Gateway, Stop};
+use super::{Caller, Gateway, Stop, limits};
 use crate::domain::directory::Recovery;
+use crate::domain::limits::{apply, reached};
 use crate::domain::transaction::settle::{self, Heard, Receipt};
 use crate::domain::transaction::{Kind, State, Transaction, UnitOfWork};
 use crate::ports::Cause;
@@ -32,16 +33,32 @@ pub(super) enum Opened {
     Conflict,
     /// The caller was told that nothing happened; the intent is given up again.
     Abandoned,
+    /// A spend limit has no room for it: this Failure was committed instead.
+    Over(Box<Transaction>),
 }
 
-/// Step d: makes the intent durable.
+/// Step d: makes the intent durable, if the spend limits have room for it.
 pub(super) async fn open(gateway: &Gateway, mut unit: UnitOfWork, stage: &Stage) -> Result<Opened, Stop> {
     if learns_by_resending(gateway, &unit.transaction) {
         settle::not_sent_yet(&mut unit);
     }
-    let mut record = unit.transaction.clone();
-    let Commit::Done { version } = gateway.ledger.commit(unit).await? else {
-        return Ok(Opened::Conflict);
+    let fits = match gateway.directory.csp(&unit.transaction.account.csp) {
+        Some(profile) => apply(&mut unit, profile),
+        None => Ok(()),
+    };
+    let (mut record, expected) = (unit.transaction.clone(), unit.expected);
+    if let Err(over) = fits {
+        return limits::refuse(gateway, &record, expected, &over, stage).await;
+    }
+    let version = match gateway.ledger.commit(unit).await? {
+        Commit::Done { version } => version,
+        Commit::Conflict => return Ok(Opened::Conflict),
+        Commit::Over { counter } => {
+            return match reached(&record, counter) {
+                Some(over) => limits::refuse(gateway, &record, expected, &over, stage).await,
+                None => Ok(Opened::Conflict),
+            };
+        }
     };
     record.version = version;
     record.state = State::Pending;
@@ -105,7 +122,7 @@ async fn note_sending(gateway: &Gateway, record: Transaction) -> Result<Transact
     let noted = unit.transaction.clone();
     match gateway.ledger.commit(unit).await {
         Ok(Commit::Done { version }) => Ok(Transaction { version, ..noted }),
-        Ok(Commit::Conflict) => Err(record),
+        Ok(Commit::Conflict | Commit::Over { .. }) => Err(record),
         Err(error) => {
             tracing::error!(reference = %record.reference, cause = ?error.0, "nothing is sent without the ledger");
             Err(record)
@@ -163,7 +180,7 @@ async fn keep_promise(gateway: &Gateway, released: Transaction) -> Transaction {
                 gateway.announce(&settled);
                 return Transaction { version, ..settled };
             }
-            Ok(Commit::Conflict) => {}
+            Ok(Commit::Conflict | Commit::Over { .. }) => {}
             Err(error) => {
                 tracing::error!(reference = %current.reference, cause = ?error.0, "an outcome waits for the ledger");
             }
@@ -282,7 +299,8 @@ pub(super) async fn conclude(
                 gateway.announce(&settled);
                 return Ok(Transaction { version, ..settled });
             }
-            Commit::Conflict => match gateway.ledger.recall(&current.key).await? {
+            // An outcome takes nothing from a limit, so that it is never over one.
+            Commit::Conflict | Commit::Over { .. } => match gateway.ledger.recall(&current.key).await? {
                 Some(newer) => current = newer,
                 None => return Ok(current),
             },

@@ -83,10 +83,14 @@ pub(super) async fn work(gateway: &Arc<Gateway>, ask: &Ask, stage: &Stage) -> Re
         if recalled == Recalled::Another {
             return Err(Refusal::AlreadyUsed.into());
         }
+        // A charge that would be turned away is not begun: an intent and its release would be two commits for nothing.
+        let (csp, _) = gateway.csp(&unit.transaction.account.csp)?;
+        csp.would_take(ask.caller.time_left()).map_err(Stop::Unavailable)?;
         match booking::open(gateway, unit, stage).await? {
             Opened::Durable(record) => {
                 return booking::book(gateway, *record, &ask.caller, stage, leased_until).await;
             }
+            Opened::Over(record) => return Ok(Answered::started(&record)),
             Opened::Abandoned => return Err(Stop::Unavailable(Cause::new("the caller's deadline ran out"))),
             Opened::Conflict => {}
         }

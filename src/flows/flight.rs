@@ -126,6 +126,11 @@ impl Stage {
         }
     }
 
+    /// Whether the caller has been told that nothing happened.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.reached.load(Ordering::SeqCst) == ABANDONED
+    }
+
     /// Called by a flight that has found somebody else's record.
     pub(super) fn watching(&self) {
         self.watching.store(true, Ordering::SeqCst);

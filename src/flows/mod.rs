@@ -31,6 +31,7 @@ pub mod charge;
 pub mod refund;
 pub mod flight;
 pub mod booking;
+mod limits;
 pub mod reconcile;
 pub mod oversee;
 pub mod account;
@@ -40,6 +41,7 @@ pub mod watch;
 pub mod deliver;
 pub mod cloud_event;
 pub mod notify;
+pub mod rate;
 pub mod forget;
 pub mod sandbox;
 pub mod certification;
@@ -113,7 +115,8 @@ impl Caller {
 
     /// What goes with a call to a CSP on the caller's behalf.
     fn call(&self, profile: &CspProfile, time_left: Duration) -> CallContext {
-        call(profile, self.correlation.clone(), self.trace, time_left)
+        let call = call(profile, self.correlation.clone(), self.trace, time_left);
+        CallContext { partner: Some(self.partner.id.clone()), ..call }
     }
 }
 
@@ -157,7 +160,7 @@ impl From<CspError> for Stop {
 /// What goes with a call to a CSP: its own time-out, within the time that is left.
 fn call(profile: &CspProfile, correlation: CorrelationId, trace: Trace, time_left: Duration) -> CallContext {
     let own = Duration::from_millis(u64::from(profile.call_timeout_ms));
-    CallContext { correlation, trace, budget: own.min(time_left) }
+    CallContext { partner: None, correlation, trace, budget: own.min(time_left) }
 }
 
 impl Gateway {

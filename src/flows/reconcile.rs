@@ -106,7 +106,7 @@ async fn commit(gateway: &Gateway, unit: UnitOfWork) -> Result<Option<Transactio
             gateway.announce(&next);
             Ok(Some(Transaction { version, ..next }))
         }
-        Commit::Conflict => Ok(None),
+        Commit::Conflict | Commit::Over { .. } => Ok(None),
     }
 }
 

@@ -13,7 +13,7 @@ use super::Cause;
 use crate::domain::account::Account;
 use crate::domain::address::{Address, Msisdn};
 use crate::domain::directory::PinSms;
-use crate::domain::ids::{AccountRef, ChargeCode, CorrelationId, Reference};
+use crate::domain::ids::{AccountRef, ChargeCode, CorrelationId, PartnerId, Reference};
 use crate::domain::money::Money;
 use crate::domain::trace::Trace;
 use crate::domain::transaction::settle::Receipt;
@@ -30,6 +30,8 @@ pub enum Identifier {
 /// What goes with every call.
 #[derive(Debug, Clone)]
 pub struct CallContext {
+    /// On whose behalf; `None`: the gateway's own, as when it asks what became of something. Never sent on.
+    pub partner: Option<PartnerId>,
     /// Sent on, so that both sides' logs can be put together.
     pub correlation: CorrelationId,
     /// The trace that the call is part of, sent on as W3C `traceparent` and as B3.
@@ -163,6 +165,10 @@ pub enum CspError {
 /// An operator.
 #[async_trait]
 pub trait Csp: Send + Sync {
+    /// Whether a charge or refund would be sent now, and could be answered within this time. Asked before an intent is made
+    /// durable, so that what would be turned away costs no commit; it promises nothing.
+    fn would_take(&self, time_left: Duration) -> Result<(), Cause>;
+
     /// Looks an account up, for a purchase of a product where one is named. `Ok(None)`: the CSP does not know it.
     async fn account(
         &self,

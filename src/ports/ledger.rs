@@ -1,8 +1,8 @@
 //! The port of the ledger: the system of record.
 //!
 //! Invariant: the ledger alone decides uniqueness, and answers only after what it answers is durable. A unit of work is
-//! committed whole or not at all, and only if what it expects is there: the record's absence or version, and room for
-//! a refund's hold under its charge. Caches and locks elsewhere only make it fast.
+//! committed whole or not at all, and only if what it expects is there: the record's absence or version, room for
+//! a refund's hold under its charge, and room under the ceilings of counters. Caches and locks elsewhere only make it fast.
 
 use async_trait::async_trait;
 
@@ -22,6 +22,11 @@ pub enum Commit {
     },
     /// What it expected is not there: nothing was written. Reload and decide again.
     Conflict,
+    /// All that it expected is there, but a counter has no room: nothing was written.
+    Over {
+        /// The place of the first such counter among those of the unit.
+        counter: usize,
+    },
 }
 
 /// The ledger cannot answer. After a commit: nothing is known to be written, and nothing may be acknowledged.

@@ -12,6 +12,7 @@ pub mod courier;
 pub mod ephemeral;
 pub mod clock;
 pub mod secrets;
+pub mod tokens;
 pub mod sandbox;
 pub mod certification;
 

@@ -10,6 +10,8 @@ pub mod problem;
 pub mod schema;
 pub mod tables;
 pub mod directory;
+pub mod callers;
+pub mod limits;
 pub mod redis;
 pub mod postgres;
 mod layers;
@@ -24,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Value};
 
+use self::callers::IssuerPlan;
 use self::directory::Speaks;
 use self::effective::Effective;
 use self::layers::Layers;
@@ -32,9 +35,10 @@ use self::problem::{Problem, Problems};
 use self::redis::{Ephemeral, Redis};
 use self::shape::Report;
 use self::tables::{Charge, GuardTable, Keys, Log, Pin, Reconcile, Retention, Sandbox, Server, Tables, Webhooks};
-use crate::domain::api_key::PartnerKeys;
+use crate::domain::Time;
 use crate::domain::directory::Directory;
 use crate::domain::ids::CspId;
+use crate::faces::auth::KnownCallers;
 
 pub use self::sandbox::{DEMO_KEYS, SANDBOX_CSP};
 
@@ -114,8 +118,10 @@ pub struct Config {
     pub sandbox: Sandbox,
     /// All partners and CSPs.
     pub directory: Directory,
-    /// Whose key is whose.
-    pub partner_keys: PartnerKeys,
+    /// What callers are known by.
+    pub callers: KnownCallers,
+    /// How the tokens of each issuer are verified.
+    pub issuers: Vec<IssuerPlan>,
     /// How each CSP is spoken to, and the bounds around it.
     pub adapters: Vec<(CspId, Speaks, GuardTable)>,
     /// All of it as the start log shows it.
@@ -144,6 +150,8 @@ impl Config {
         };
         relations::check(&tables, &mut report);
         let built = directory::build(&tables, &mut report);
+        // The real time, as everything that callers are known by is judged.
+        let (callers, issuers) = callers::build(&tables, Time::now(), &mut report);
         let effective = Effective::of(&tables, &layers);
         let problems = report.into_problems();
         let Some(built) = built.filter(|_| problems.is_empty()) else {
@@ -165,6 +173,7 @@ impl Config {
             sandbox,
             csp: _,
             partner: _,
+            issuer: _,
         } = tables;
 
         Ok(Self {
@@ -182,7 +191,8 @@ impl Config {
             postgres,
             sandbox,
             directory: built.directory,
-            partner_keys: built.keys,
+            callers,
+            issuers,
             adapters: built.adapters,
             effective,
         })

@@ -5,38 +5,44 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic_health::server::HealthReporter;
 
 use super::admin::ledger::Overseen;
+use super::admin::token::{Door, TokenError};
 use super::admin::{self, Admin};
+use super::config::redis::EphemeralStore;
 use super::config::tables::LogFormat;
 use super::config::{Config, Sources, temporary_root};
 use super::current::{self, Current, Living};
 use super::reload::Reloader;
 use super::serve;
 use super::telemetry::{self, Format, TelemetryError};
+use super::tls::{Tls, TlsError};
 use super::wiring::{self, Wired, WiringError};
 use super::workers::{self, ForgetBounds, ReconcileBounds};
-use crate::faces::auth::Keys;
+use crate::faces::auth::Callers;
 use crate::faces::certification::page::Page;
 use crate::faces::certification::session::Sessions;
 use crate::faces::grpc;
 use crate::faces::json::{JsonFace, JsonFaceError};
 use crate::faces::pb;
-use crate::faces::stack::{self, Front, Guard};
+use crate::faces::stack::{self, Front, Guard, Places};
 use crate::flows::Gateway;
 use crate::flows::certification::{self, Certification, Queue};
+use crate::flows::rate::{Rates, Sharing};
 use crate::flows::sandbox::Sandbox;
+use crate::ports::clock::Clock;
+use crate::ports::tokens::Tokens;
 
 /// Why a gateway did not start, or did not stop in order.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +61,12 @@ pub enum LifeError {
     /// A store or a CSP.
     #[error(transparent)]
     Wiring(#[from] WiringError),
+    /// TLS of the main port.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The token of the operations port.
+    #[error(transparent)]
+    AdminToken(#[from] TokenError),
     /// An address that cannot be listened on.
     #[error("{key}: cannot listen on {address}; is another gateway running?")]
     Listen {
@@ -92,6 +104,8 @@ pub struct Listening {
     pub is_temporary: bool,
     /// Whether the sandbox is on.
     pub is_sandbox: bool,
+    /// Whether the main port speaks TLS.
+    pub is_encrypted: bool,
 }
 
 /// Runs a gateway until it is told to stop (SIGTERM or SIGINT); SIGHUP makes it read `sources` again. `told` is called
@@ -159,37 +173,37 @@ async fn live(
     // From here on a SIGHUP ends nothing any more.
     let asked = signal(SignalKind::hangup())?;
     let stop = CancellationToken::new();
-    let Wired { gateway, oversight, sandbox, adapters, certification } = wired;
+    let Wired { gateway, oversight, sandbox, adapters, issuers, certification } = wired;
     let certifying = match certification {
         Some((certification, queue)) => Some(Certifying::begin(certification, queue).await?),
         None => None,
     };
     let certification = certifying.as_ref().map(|certifying| Arc::clone(&certifying.certification));
-    let faces = Faces::new(config, sandbox, certification);
+    let faces = Faces::new(config, &gateway, sandbox, certification);
     let health = faces.health();
-    let (successor, current) = current::begin(faces.around(config, Arc::clone(&gateway))?);
+    let (successor, current) = current::begin(faces.around(config, Arc::clone(&gateway), issuers.tokens())?);
     let overseen = Overseen { current: current.clone(), oversight };
+    let (tls, door) = (tls(config)?, Door::of(&config.server).await?);
     health.serve().await;
     let listener = listen("server.listen", config.server.listen).await?;
     let admin_listener = listen("server.admin_listen", config.server.admin_listen).await?;
-    told(&Listening {
-        listen: listener.local_addr()?,
-        admin_listen: admin_listener.local_addr()?,
-        data_dir: data_dir.path.clone(),
-        is_temporary: data_dir.temporary,
-        is_sandbox: config.sandbox.enabled,
-    });
+    let listens = (listener.local_addr()?, admin_listener.local_addr()?);
+    told(&listening(config, data_dir, listens, tls.is_some()));
     for entry in &config.effective.0 {
         tracing::debug!(key = entry.key, value = entry.value, origin = entry.origin, "setting");
     }
 
     let admin_stop = CancellationToken::new();
     let mut background = work(config, &current, &overseen, &metrics, &stop);
-    let admin = Admin { current: current.clone(), overseen, metrics, stop: stop.clone() };
-    let admin = tokio::spawn(admin::serve(admin_listener, admin, admin_stop.clone()));
-    let reloader = Reloader { sources, effective: config.effective.clone(), adapters, faces, successor };
+    let admin = Admin { current: current.clone(), overseen, door, metrics, stop: stop.clone() };
+    let admin = tokio::spawn(admin::serve(admin_listener, admin, admin_bounds(config), admin_stop.clone()));
+    let effective = config.effective.clone();
+    let reloader = Reloader { sources, effective, adapters, issuers, faces, successor, tls: tls.clone() };
+    if let Some(tls) = &tls {
+        background.spawn(Arc::clone(tls).keep(stop.clone()));
+    }
     background.spawn(reloader.listen(asked, stop.clone()));
-    let server = tokio::spawn(serve::serve(listener, current, serve_bounds(config), stop.clone()));
+    let server = tokio::spawn(serve::serve("main", listener, tls, current, serve_bounds(config), stop.clone()));
 
     tokio::select! {
         _ = terminate.recv() => {}
@@ -208,10 +222,8 @@ async fn live(
     }
     while background.join_next().await.is_some() {}
     admin_stop.cancel();
-    match admin.await {
-        Ok(ended) => Ok(ended?),
-        Err(error) => Err(LifeError::Io(io::Error::other(error))),
-    }
+    let _drained = admin.await.map_err(io::Error::other)?;
+    Ok(())
 }
 
 /// Lets answers and money that are under way come to their end, each within its bound.
@@ -269,6 +281,35 @@ impl Certifying {
     }
 }
 
+/// TLS of the main port. Keys and tokens that travel in plain text are everybody's on the way, so that is told.
+fn tls(config: &Config) -> Result<Option<Arc<Tls>>, TlsError> {
+    let (tls, listen) = (Tls::begin(&config.server.tls)?, config.server.listen);
+    if tls.is_none() && !listen.ip().is_loopback() && !config.sandbox.enabled {
+        tracing::warn!(
+            %listen,
+            "the main port speaks plain text to other machines: set server.tls, or put it behind something that ends TLS"
+        );
+    }
+    Ok(tls)
+}
+
+/// What is told of a gateway that listens on these addresses.
+fn listening(
+    config: &Config,
+    data_dir: &DataDir,
+    (listen, admin_listen): (SocketAddr, SocketAddr),
+    is_encrypted: bool,
+) -> Listening {
+    Listening {
+        listen,
+        admin_listen,
+        data_dir: data_dir.path.clone(),
+        is_temporary: data_dir.temporary,
+        is_sandbox: config.sandbox.enabled,
+        is_encrypted,
+    }
+}
+
 async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, LifeError> {
     TcpListener::bind(address).await.map_err(|source| LifeError::Listen { key, address, source })
 }
@@ -285,12 +326,29 @@ fn forget_bounds(config: &Config) -> ForgetBounds {
 }
 
 fn serve_bounds(config: &Config) -> serve::Bounds {
-    serve::Bounds {
+    let seconds = |count: u32| Duration::from_secs(u64::from(count));
+    let limits = serve::Limits {
         connections_max: config.server.connections_max,
-        streams_max: config.server.streams_per_connection_max,
+        per_address_max: config.server.connections_per_address_max,
         head_read_timeout: Duration::from_millis(u64::from(config.server.header_read_timeout_ms)),
-        drain: Duration::from_secs(u64::from(config.server.drain_s)),
+        idle_timeout: seconds(config.server.idle_timeout_s),
+        age_max: config.server.connection_age_max_s.map(seconds),
+    };
+    serve::Bounds {
+        limits,
+        streams_max: config.server.streams_per_connection_max,
+        head_bytes_max: config.server.header_bytes_max,
+        headers_max: config.server.headers_max,
+        drain: seconds(config.server.drain_s),
     }
+}
+
+/// The operations port has connections of its own, and nothing under way there is worth waiting for.
+fn admin_bounds(config: &Config) -> serve::Bounds {
+    let connections_max = config.server.admin_connections_max;
+    let main = serve_bounds(config);
+    let limits = serve::Limits { connections_max, per_address_max: connections_max, ..main.limits };
+    serve::Bounds { limits, drain: Duration::from_secs(1), ..main }
 }
 
 /// What the faces of all configurations have in common.
@@ -298,15 +356,36 @@ pub struct Faces {
     sandbox: Option<Arc<Sandbox>>,
     certification: Option<Arc<Certification>>,
     health: HealthReporter,
+    /// Keys, tokens and certificates are judged by the real time.
+    real_clock: Arc<dyn Clock>,
     /// Calls at work are bounded over all configurations.
-    calls: Arc<Semaphore>,
+    places: Arc<Places>,
+    /// What has been called goes on to count where a rate stays the same.
+    rates: Mutex<Arc<Rates>>,
 }
 
 impl Faces {
-    fn new(config: &Config, sandbox: Option<Arc<Sandbox>>, certification: Option<Arc<Certification>>) -> Self {
+    fn new(
+        config: &Config,
+        gateway: &Gateway,
+        sandbox: Option<Arc<Sandbox>>,
+        certification: Option<Arc<Certification>>,
+    ) -> Self {
         let (health, _) = tonic_health::server::health_reporter();
-        let calls = Arc::new(Semaphore::new(config.server.requests_in_flight_max));
-        Self { sandbox, certification, health, calls }
+        let places = Places::new(config.server.requests_in_flight_max);
+        let sharing = match config.ephemeral.store {
+            EphemeralStore::Memory => Sharing::Alone,
+            EphemeralStore::Redis => Sharing::Among(NonZeroU32::new(config.redis.gateways).unwrap_or(NonZeroU32::MIN)),
+        };
+        let rates = Mutex::new(Arc::new(Rates::new(&gateway.directory, sharing, None)));
+        Self { sandbox, certification, health, real_clock: wiring::real_clock(), places, rates }
+    }
+
+    /// The rates of a directory's partners, from now on.
+    fn rates(&self, gateway: &Gateway) -> Arc<Rates> {
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        *rates = Arc::new(rates.reconfigured(&gateway.directory));
+        Arc::clone(&rates)
     }
 
     fn health(&self) -> Health {
@@ -317,10 +396,12 @@ impl Faces {
     ///
     /// # Errors
     /// The API cannot be served: a fault of the build.
-    pub fn around(&self, config: &Config, gateway: Arc<Gateway>) -> Result<Living, LifeError> {
+    pub fn around(&self, config: &Config, gateway: Arc<Gateway>, tokens: Arc<dyn Tokens>) -> Result<Living, LifeError> {
         let certification = self.certification.clone();
-        let services = grpc::services(&gateway, self.sandbox.as_ref(), &self.health, certification.as_ref())?;
-        let keys = Keys::new(config.partner_keys.clone(), &gateway.directory);
+        let shown = config.server.reflection.unwrap_or(config.sandbox.enabled);
+        let services = grpc::services(&gateway, self.sandbox.as_ref(), &self.health, certification.as_ref(), shown)?;
+        let clock = Arc::clone(&self.real_clock);
+        let callers = Callers::new(config.callers.clone(), &gateway.directory, tokens, clock);
         let milliseconds = |count: u32| Duration::from_millis(u64::from(count));
         let bounds = stack::Bounds {
             deadline_default: milliseconds(config.server.deadline_default_ms),
@@ -328,11 +409,13 @@ impl Faces {
             deadline_max: milliseconds(config.server.deadline_max_ms),
         };
         let sessions = Sessions::new(Arc::clone(&gateway.secrets));
-        let page = certification.clone().map(|certification| Page::new(certification, keys.clone(), sessions));
-        let passage = stack::Passage { bounds, calls: Arc::clone(&self.calls), certification };
+        let page = certification.clone().map(|certification| Page::new(certification, callers.clone(), sessions));
+        let (places, rates) = (Arc::clone(&self.places), self.rates(&gateway));
+        let passage = stack::Passage { bounds, places, rates, certification };
         let own = Arc::clone(&gateway);
-        let guard = Guard::new(own, keys, passage, pb::DESCRIPTORS, &services.keyed, services.routes)?;
-        let json = JsonFace::new(pb::DESCRIPTORS, &services.keyed, guard.in_process(), env!("CARGO_PKG_VERSION"))?;
+        let guard = Guard::new(own, callers, passage, pb::DESCRIPTORS, &services.keyed, services.routes)?;
+        let json = JsonFace::new(pb::DESCRIPTORS, &services.keyed, guard.in_process(), env!("CARGO_PKG_VERSION"))?
+            .waiting(milliseconds(config.server.body_read_timeout_ms));
         Ok(Living { front: Front::new(Arc::clone(&gateway), guard, json, page), gateway })
     }
 }

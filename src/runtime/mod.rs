@@ -8,6 +8,7 @@ pub mod current;
 pub mod reload;
 pub mod lifecycle;
 pub mod serve;
+pub mod tls;
 pub mod workers;
 pub mod admin;
 pub mod webhooks;

@@ -3,7 +3,8 @@
 //! Invariant: a configuration is taken whole or not at all, and no request is dropped or sees parts of two. What cannot
 //! change while the gateway runs (addresses, stores, keys, the load that it takes) keeps a configuration from being taken
 //! where it differs, by name, so that what runs is always what one file says. Environment and command line are those of
-//! the start. CSPs that are the same keep their adapters, with connections and what is known of them.
+//! the start. CSPs that are the same keep their adapters, with connections and what is known of them, and issuers
+//! that are the same keep their keys.
 
 use std::sync::Arc;
 
@@ -16,12 +17,13 @@ use super::config::problem::Problems;
 use super::config::{Config, Sources};
 use super::current::Successor;
 use super::lifecycle::{Faces, LifeError};
-use super::wiring::{self, Adapters, WiringError};
+use super::tls::Tls;
+use super::wiring::{self, Adapters, KnownIssuers, WiringError};
 
 /// Counts configurations that were asked for, by what became of them.
 const RELOADS: &str = "onbill_config_reloads_total";
 /// Tables that may change while the gateway runs.
-const CHANGEABLE: [&str; 3] = ["csp", "partner", "pin"];
+const CHANGEABLE: [&str; 4] = ["csp", "issuer", "partner", "pin"];
 
 /// Why a configuration was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +53,10 @@ pub struct Reloader {
     pub effective: Effective,
     /// How the CSPs are spoken to.
     pub adapters: Adapters,
+    /// The issuers whose tokens are taken.
+    pub issuers: KnownIssuers,
+    /// TLS of the main port: its files are looked at as well, whatever becomes of the configuration.
+    pub tls: Option<Arc<Tls>>,
     /// What the faces of all configurations have in common.
     pub faces: Faces,
     /// Puts the new in place of the old.
@@ -65,6 +71,9 @@ impl Reloader {
             tokio::select! {
                 () = stop.cancelled() => return,
                 received = asked.recv() => if received.is_none() { return },
+            }
+            if let Some(tls) = &self.tls {
+                tls.look();
             }
             match self.reload().await {
                 Ok(()) => {
@@ -88,9 +97,10 @@ impl Reloader {
             return Err(NotTaken::Fixed(fixed));
         }
         let (gateway, adapters) = wiring::rewire(&config, &self.successor.gateway(), &self.adapters)?;
-        let living = self.faces.around(&config, Arc::new(gateway))?;
+        let issuers = wiring::issuers(&config, &self.issuers).map_err(WiringError::Issuer)?;
+        let living = self.faces.around(&config, Arc::new(gateway), issuers.tokens())?;
         self.successor.succeed(living);
-        (self.adapters, self.effective) = (adapters, config.effective);
+        (self.adapters, self.issuers, self.effective) = (adapters, issuers, config.effective);
         Ok(())
     }
 }

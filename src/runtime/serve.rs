@@ -1,73 +1,138 @@
-//! The main port: HTTP/1.1 and HTTP/2 on one listener, both faces behind it.
+//! A port: HTTP/1.1 and HTTP/2 on one listener, with bounds around every connection.
 //!
-//! Invariant: connections are bounded in number, and each in the time it may take to send a request's head; when the
-//! gateway stops, requests that are under way are answered first, for a bounded time. What a request means is not here.
+//! Invariant: connections are bounded in number, and each in the time that it may take to send a request's head, to be
+//! without requests, and to be there at all; heads, streams and buffers are bounded in size. When the gateway stops,
+//! requests that are under way are answered first, for a bounded time. What a request means is not here.
+
+mod connections;
+mod watched;
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+pub use self::connections::Limits;
+use self::connections::{Connection, Connections, Told};
+use self::watched::{Answering, Underway, Watched};
 use super::current::Current;
+use super::tls::Tls;
+use crate::faces::auth::Peer;
 
 /// How long the listener rests after the system refused it a connection (no file descriptors, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Most bytes of a request's head.
-const HEAD_BYTES_MAX: u32 = 16 * 1024;
+/// How much of a stream's body, and of all bodies of an HTTP/2 connection, may be on its way without being read: what a
+/// connection can make the gateway keep.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
+/// How much of an answer a stream keeps that is not sent yet.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Streams that a client has reset and that are not cleared away yet; one more ends the connection (rapid reset).
+const RESETS_PENDING_MAX: usize = 20;
+/// Streams that were reset since their client broke the protocol; one more ends the connection.
+const RESETS_BY_US_MAX: usize = 128;
+/// A client that is silent for so long is asked whether it is still there, and has so long to say so.
+const PING_AFTER: Duration = Duration::from_mins(1);
+const PING_ANSWER_MAX: Duration = Duration::from_secs(20);
 
-/// Bounds of the main port, from the configuration.
+/// Bounds of a port, from the configuration.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Most connections at a time; more wait in the system's queue.
-    pub connections_max: usize,
+    /// What bounds its connections.
+    pub limits: Limits,
     /// Most streams of one HTTP/2 connection at a time.
     pub streams_max: u32,
-    /// How long a request's head may take to arrive.
-    pub head_read_timeout: Duration,
+    /// Most bytes of a request's head.
+    pub head_bytes_max: u32,
+    /// Most headers of a request.
+    pub headers_max: usize,
     /// How long requests that are under way may take when the gateway stops.
     pub drain: Duration,
 }
 
+/// Answers requests of a port.
+pub trait Answers: Clone + Send + Sync + 'static {
+    /// The body of an answer.
+    type Body: http_body::Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + Unpin
+        + 'static;
+
+    /// Answers one request.
+    fn answer(&self, request: http::Request<Incoming>) -> impl Future<Output = http::Response<Self::Body>> + Send;
+}
+
 /// Serves until `stop` is called, then answers what is under way. True: all of it was answered in time.
-pub async fn serve(listener: TcpListener, front: Current, bounds: Bounds, stop: CancellationToken) -> bool {
-    let connections = Arc::new(Semaphore::new(bounds.connections_max));
-    let graceful = GracefulShutdown::new();
-    let builder = builder(&bounds);
+/// With `tls`, what is not encrypted is not served.
+pub async fn serve<A: Answers>(
+    name: &'static str,
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    answers: A,
+    bounds: Bounds,
+    stop: CancellationToken,
+) -> bool {
+    let connections = Connections::new(name, bounds.limits);
+    let tasks = TaskTracker::new();
+    let builder = Arc::new(builder(&bounds));
+    let mut looks = tokio::time::interval(connections.pause());
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        let permit = tokio::select! {
+        let (stream, peer) = tokio::select! {
             () = stop.cancelled() => break,
-            permit = Arc::clone(&connections).acquire_owned() => permit,
-        };
-        let accepted = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        let stream = match accepted {
-            Ok((stream, _peer)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+            _ = looks.tick() => {
+                connections.look();
                 continue;
             }
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    refused(&connections, &error).await;
+                    continue;
+                }
+            },
         };
-        let connection = graceful.watch(connect(&builder, stream, front.clone()).into_owned());
-        tokio::spawn(async move {
-            // A connection that breaks is its client's matter; what it had started goes on.
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
-            }
-            drop(permit);
+        // At a bound: accepted and closed at once, so that its client hears of it.
+        let Some(entry) = connections.enter(address(peer)) else { continue };
+        let (builder, answers, tls) = (Arc::clone(&builder), answers.clone(), tls.clone());
+        tasks.spawn(async move {
+            secured(&builder, stream, tls.as_deref(), answers, &entry.connection, bounds.headers_max).await;
+            drop(entry);
         });
     }
     drop(listener);
-    tokio::time::timeout(bounds.drain, graceful.shutdown()).await.is_ok()
+    tasks.close();
+    connections.stop();
+    let drained = tokio::time::timeout(bounds.drain, async {
+        loop {
+            tokio::select! {
+                () = tasks.wait() => break,
+                _ = looks.tick() => connections.look(),
+            }
+        }
+    });
+    drained.await.is_ok()
+}
+
+/// The system has no room for a connection: one that has nothing to do gives way.
+async fn refused(connections: &Connections, error: &std::io::Error) {
+    let made_room = connections.yield_one();
+    tracing::warn!(%error, made_room, "a connection could not be accepted");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+/// The address that is counted by: an IPv4 address is the same however it is written.
+const fn address(peer: SocketAddr) -> std::net::IpAddr {
+    peer.ip().to_canonical()
 }
 
 fn builder(bounds: &Bounds) -> Builder<TokioExecutor> {
@@ -75,42 +140,114 @@ fn builder(bounds: &Bounds) -> Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(bounds.head_read_timeout)
-        .max_buf_size(usize::try_from(HEAD_BYTES_MAX).unwrap_or(usize::MAX));
+        // Its own bound counts a connection without requests too; `connections` tells the two apart.
+        .header_read_timeout(None)
+        .max_headers(bounds.headers_max)
+        .max_buf_size(usize::try_from(bounds.head_bytes_max).unwrap_or(usize::MAX));
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(bounds.streams_max)
-        .max_header_list_size(HEAD_BYTES_MAX)
-        .keep_alive_interval(Some(Duration::from_mins(1)))
-        .keep_alive_timeout(Duration::from_secs(20));
+        .max_header_list_size(bounds.head_bytes_max)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .max_pending_accept_reset_streams(RESETS_PENDING_MAX)
+        .max_local_error_reset_streams(RESETS_BY_US_MAX)
+        .keep_alive_interval(Some(PING_AFTER))
+        .keep_alive_timeout(PING_ANSWER_MAX);
     builder
 }
 
-/// One connection with its service.
-fn connect(
+/// One connection, encrypted where there is TLS.
+async fn secured<A: Answers>(
     builder: &Builder<TokioExecutor>,
     stream: TcpStream,
-    front: Current,
-) -> hyper_util::server::conn::auto::Connection<'_, TokioIo<TcpStream>, FrontService, TokioExecutor> {
+    tls: Option<&Tls>,
+    answers: A,
+    connection: &Arc<Connection>,
+    headers_max: usize,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "small packets may be held back");
     }
-    builder.serve_connection(TokioIo::new(stream), FrontService(front))
+    let Some(tls) = tls else {
+        let service = Service { answers, connection: Arc::clone(connection), headers_max, peer: None };
+        return attend(builder, stream, service, connection).await;
+    };
+    // Nothing is under way before the handshake is done, so whatever the connection is told ends it.
+    let accepted = tokio::select! {
+        accepted = tls.accept(stream) => accepted,
+        _told = connection.heard() => None,
+    };
+    if let Some((stream, peer)) = accepted {
+        let service = Service { answers, connection: Arc::clone(connection), headers_max, peer };
+        attend(builder, stream, service, connection).await;
+    }
 }
 
-/// The front of the moment as hyper calls it.
-#[derive(Clone)]
-struct FrontService(Current);
+/// Serves one connection until it ends, or is told to.
+async fn attend<S, A>(builder: &Builder<TokioExecutor>, stream: S, service: Service<A>, connection: &Arc<Connection>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    A: Answers,
+{
+    let io = TokioIo::new(Watched::new(stream, Arc::clone(connection)));
+    let mut served = pin!(builder.serve_connection(io, service));
+    loop {
+        tokio::select! {
+            ended = served.as_mut() => {
+                // A connection that breaks is its client's matter; what it had started goes on.
+                if let Err(error) = ended {
+                    tracing::debug!(error, "a connection ended early");
+                }
+                return;
+            }
+            told = connection.heard() => match told {
+                Told::Go => served.as_mut().graceful_shutdown(),
+                Told::End => return,
+            },
+        }
+    }
+}
 
-impl hyper::service::Service<http::Request<Incoming>> for FrontService {
-    type Response = http::Response<tonic::body::Body>;
+/// The answers of a port as hyper asks for them.
+struct Service<A> {
+    answers: A,
+    connection: Arc<Connection>,
+    headers_max: usize,
+    /// Who is at the other end, where it has shown a certificate.
+    peer: Option<Peer>,
+}
+
+impl<A: Answers> hyper::service::Service<http::Request<Incoming>> for Service<A> {
+    type Response = http::Response<Answering<A::Body>>;
     type Error = Infallible;
-    type Future = std::pin::Pin<Box<dyn Future<Output = Result<http::Response<tonic::body::Body>, Infallible>> + Send>>;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-    fn call(&self, request: http::Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: http::Request<Incoming>) -> Self::Future {
+        if let Some(peer) = &self.peer {
+            request.extensions_mut().insert(peer.clone());
+        }
+        let underway = Underway::begin(&self.connection);
+        if request.headers().len() > self.headers_max {
+            let mut refusal = http::Response::new(Answering::new(None, underway));
+            *refusal.status_mut() = http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            return Box::pin(async { Ok(refusal) });
+        }
+        let answers = self.answers.clone();
+        Box::pin(async move {
+            let response = answers.answer(request).await;
+            Ok(response.map(|body| Answering::new(Some(body), underway)))
+        })
+    }
+}
+
+impl Answers for Current {
+    type Body = tonic::body::Body;
+
+    async fn answer(&self, request: http::Request<Incoming>) -> http::Response<Self::Body> {
         // Taken anew for each request: a connection may outlive a configuration.
-        let front = self.0.front();
-        Box::pin(async move { Ok(front.answer(request).await) })
+        self.front().answer(request).await
     }
 }

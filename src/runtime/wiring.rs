@@ -6,6 +6,7 @@
 mod ephemeral;
 pub mod ledger;
 mod sandbox;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -56,6 +57,7 @@ use crate::ports::secrets::Secrets;
 pub use self::ephemeral::EphemeralError;
 use self::ledger::LedgerError;
 use self::sandbox::SandboxPlace;
+pub use self::tokens::{IssuerError, KnownIssuers, issuers};
 
 /// The file of the permanent key, where the configuration names no other.
 pub const MASTER_KEY_FILE: &str = "master.key";
@@ -97,6 +99,9 @@ pub enum WiringError {
     /// The certificates that the courier is to trust.
     #[error("webhooks.ca_file: {path} cannot be used: {1}", path = .0.display())]
     EventAuthorities(PathBuf, String),
+    /// An issuer of tokens.
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
     /// A CSP that is spoken to over HTTP.
     #[error("the CSP {0} cannot be spoken to")]
     HttpCsp(CspId, #[source] TlsError),
@@ -139,6 +144,8 @@ pub struct Wired {
     pub sandbox: Option<Arc<Sandbox>>,
     /// How its CSPs are spoken to, to be kept where another configuration says the same.
     pub adapters: Adapters,
+    /// The issuers whose tokens are taken.
+    pub issuers: KnownIssuers,
     /// Certification of OTTs, in the sandbox, and what it has seen and not kept yet.
     pub certification: Option<(Arc<Certification>, Queue)>,
 }
@@ -192,7 +199,8 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
         Some(sandbox) => Some(certification(config, &gateway, sandbox, data_dir)?),
         None => None,
     };
-    Ok(Wired { gateway, oversight, sandbox, adapters, certification })
+    let issuers = issuers(config, &KnownIssuers::default())?;
+    Ok(Wired { gateway, oversight, sandbox, adapters, issuers, certification })
 }
 
 /// Builds the gateway of another configuration around what a running one has. A CSP that is the same keeps its adapter:
@@ -211,6 +219,12 @@ pub fn rewire(config: &Config, running: &Gateway, before: &Adapters) -> Result<(
     });
     let adapters = Adapters(kept.collect());
     Ok((running.reconfigured(config.directory.clone(), adapters.csps(), bounds(config)), adapters))
+}
+
+/// The real time, whatever the gateway's clock says: what callers are known by is judged by it.
+#[must_use]
+pub fn real_clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::new())
 }
 
 const fn bounds(config: &Config) -> Bounds {

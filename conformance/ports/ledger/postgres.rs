@@ -3,6 +3,8 @@
 //!
 //! Invariant: the servers are real and the tests' own; what a test reads beside the ledger, it reads with psql.
 
+mod limits;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -61,6 +63,10 @@ fn books(database: &Database) -> Books {
             "SELECT ext_id, event_id FROM outbox JOIN transactions ON transactions.seq = transaction_seq \
              ORDER BY outbox.seq",
         ),
+        counters: pairs("SELECT name, used_minor FROM counters WHERE used_minor <> 0 ORDER BY name")
+            .into_iter()
+            .map(|(name, minor)| (name.replace("\\0", "\0"), minor.parse().expect("a number")))
+            .collect(),
     }
 }
 
@@ -388,7 +394,7 @@ async fn what_was_answered_outlives_a_server_that_is_killed_again_and_again() {
                     let id = format!("c{worker}-{number}");
                     match ledger.commit(samples::charge(&id, "10")).await {
                         Ok(Commit::Done { .. }) => kept.push(id),
-                        Ok(Commit::Conflict) => panic!("{id} is new"),
+                        Ok(Commit::Conflict | Commit::Over { .. }) => panic!("{id} is new"),
                         Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
                     }
                 }

@@ -87,7 +87,7 @@ async fn a_standby_is_passed_over_and_found_when_it_becomes_the_primary() {
                     let id = format!("c{worker}-{number}");
                     match ledger.commit(samples::charge(&id, "10")).await {
                         Ok(Commit::Done { .. }) => kept.push(id),
-                        Ok(Commit::Conflict) => panic!("{id} is new"),
+                        Ok(Commit::Conflict | Commit::Over { .. }) => panic!("{id} is new"),
                         Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
                     }
                 }

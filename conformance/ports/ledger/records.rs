@@ -141,6 +141,7 @@ pub async fn what_a_request_fixed_is_not_changed_by_its_outcome(subject: Subject
 fn full(id: &str) -> Transaction {
     let key = samples::key(Kind::Charge, id);
     Transaction {
+        counted: Vec::new(),
         reference: samples::reference(&key),
         key,
         state: State::Pending,

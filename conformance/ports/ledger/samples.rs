@@ -13,6 +13,7 @@ use onbill::domain::directory::{
 use onbill::domain::event::{Delivery, EventId};
 use onbill::domain::ids::{AccountRef, ChargeCode, CspId, InstanceId, PartnerId, ProductId, Reference};
 use onbill::domain::money::Currency;
+use onbill::domain::rate::SharedRate;
 use onbill::domain::transaction::admit::{self, Stamp};
 use onbill::domain::transaction::refund::{self, AddressEvidence};
 use onbill::domain::transaction::request::{self, Raw, WellFormed};
@@ -141,8 +142,12 @@ pub fn not_applied(record: &Transaction) -> UnitOfWork {
 }
 
 fn answered(record: &Transaction, heard: &Heard) -> UnitOfWork {
-    let moment = Moment { now: after_s(1), event_id: event_id(&record.key), delivery: Delivery::Due, jitter: 0 };
-    settle::by_answer(record, heard, &profile(), &moment)
+    settle::by_answer(record, heard, &profile(), &moment(record))
+}
+
+/// A second after the beginning.
+pub fn moment(record: &Transaction) -> Moment {
+    Moment { now: after_s(1), event_id: event_id(&record.key), delivery: Delivery::Due, jitter: 0 }
 }
 
 /// Another gateway takes it.
@@ -192,10 +197,12 @@ fn partner(id: &str) -> Partner {
         pin_before_first_charge_minutes: None,
         pin_sms: None,
         webhook: None,
+        rate: SharedRate { per_second: 10, burst: 20 },
     }
 }
 
-fn profile() -> CspProfile {
+/// The CSP.
+pub fn profile() -> CspProfile {
     CspProfile {
         id: CspId::new("sandbox"),
         currency: Currency::from_code("MXN").expect("a currency"),
@@ -208,6 +215,7 @@ fn profile() -> CspProfile {
         capabilities: Capabilities::USUAL,
         amount_max: None,
         time_zone: jiff::tz::TimeZone::UTC,
+        limits: Vec::new(),
         verdicts: BTreeMap::from([("daily-limit".to_owned(), "Over spending daily limit".to_owned())]),
         pin_quota: SendQuota { per_partner_max: 3, per_address_max: 10, window_s: 600 },
         test_numbers: None,

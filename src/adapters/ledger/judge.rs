@@ -2,14 +2,16 @@
 //!
 //! Invariant: what passes here keeps the ledger whole whatever the caller meant: states move only as the domain says,
 //! a reference never changes, money moves exactly where a record becomes Success, each final outcome makes exactly one
-//! event, and a refund's share of its charge changes exactly when the refund's state says so. Whether the charge has
-//! room for the share is not judged here: that needs the charge, and each store checks it where it writes it.
+//! event, and a refund's share of its charge changes exactly when the refund's state says so, as do the counters of spend
+//! limits that the record is counted on. Whether the charge has room for the share, and a counter for what is held, is not
+//! judged here: that needs the charge and the counter, and each store checks it where it writes them.
 
 use crate::domain::event::Event;
 use crate::domain::ids::Reference;
+use crate::domain::limits::{self, CounterChange};
 use crate::domain::money::Currency;
 use crate::domain::transaction::decide::Verdict;
-use crate::domain::transaction::{Expected, Hold, Posting, State, Transaction, UnitOfWork};
+use crate::domain::transaction::{Expected, Hold, Kind, Posting, State, Transaction, UnitOfWork};
 
 /// What is stored under a key, as far as judging needs it.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +29,8 @@ pub(super) struct Stored {
 pub(super) enum Change {
     /// A new record.
     Insert,
-    /// A released record is taken up again: its account, product, money and time of acceptance are decided anew.
+    /// A released record is taken up again, or ends: its account, product, money, counters and time of acceptance are
+    /// decided anew.
     TakeUp,
     /// The record moves on, or is leased, or was asked about: what the request fixed stays as it is.
     Move,
@@ -52,8 +55,8 @@ pub(super) enum Judgement {
 /// A unit of work that no reload can make right: whoever made it has a fault. Nothing is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum IllFormed {
-    /// A record begins as Pending, with nothing refunded.
-    #[error("a new record must be Pending and hold no refunds")]
+    /// A record begins as Pending, or as a charge that was over a limit, with nothing refunded.
+    #[error("a new record must be Pending, or a charge over a limit, and hold no refunds")]
     Beginning,
     /// The reference is the same for ever.
     #[error("the reference of a record must not change")]
@@ -70,6 +73,9 @@ pub(super) enum IllFormed {
     /// A refund holds its share from its intent on, until it is known to have failed.
     #[error("the share of the charge does not follow from the change of the refund")]
     Hold,
+    /// A record holds on its counters and gives back to them as its state says.
+    #[error("the change of the counters does not follow from the change of the record")]
+    Counters,
     /// A person decides on a final outcome, of the record as it becomes.
     #[error("a decision belongs to the change to the state that was decided on")]
     Decision,
@@ -100,6 +106,7 @@ pub(super) fn judge(stored: Option<Stored>, unit: &UnitOfWork) -> Result<Judgeme
     check_postings(previous, next, &unit.postings)?;
     check_event(previous, &unit.transaction, unit.event.as_ref())?;
     check_hold(previous, &unit.transaction, unit.hold.as_ref())?;
+    check_counters(previous, &unit.transaction, &unit.counters)?;
     check_decision(next, unit)?;
     let version = version.checked_add(1).ok_or(IllFormed::Version)?;
     Ok(Judgement::Write { change, version })
@@ -108,7 +115,7 @@ pub(super) fn judge(stored: Option<Stored>, unit: &UnitOfWork) -> Result<Judgeme
 /// How a record in one state is changed to be in the next; `None` where it may not be.
 fn change(stored: State, next: State) -> Option<Change> {
     match (stored, next) {
-        (State::Released, State::Pending) => Some(Change::TakeUp),
+        (State::Released, State::Pending | State::Failure) => Some(Change::TakeUp),
         (State::Released, _) => stored.may_become(next).then_some(Change::Move),
         (State::Success | State::Failure, _) => (stored == next).then_some(Change::Note),
         (State::Pending | State::Unknown, _) => (stored == next || stored.may_become(next)).then_some(Change::Move),
@@ -122,8 +129,15 @@ fn forgetting(stored: State, next: &Transaction) -> Option<Change> {
 }
 
 fn check_beginning(change: Change, record: &Transaction) -> Result<(), IllFormed> {
-    let fresh = record.state == State::Pending && record.refunds_held_minor == 0 && record.refunds_done_minor == 0;
+    let unrefunded = record.refunds_held_minor == 0 && record.refunds_done_minor == 0;
+    let fresh = unrefunded && (record.state == State::Pending || is_over_limit(record));
     if change == Change::Insert && !fresh { Err(IllFormed::Beginning) } else { Ok(()) }
+}
+
+/// Whether a record is of a charge that a spend limit had no room for: the one outcome without an intent before it.
+pub(super) fn is_over_limit(record: &Transaction) -> bool {
+    let says_so = record.failure.as_deref().is_some_and(limits::is_reason);
+    record.key.kind == Kind::Charge && record.state == State::Failure && says_so && record.counted.is_empty()
 }
 
 fn check_postings(previous: Option<State>, next: State, postings: &[Posting]) -> Result<(), IllFormed> {
@@ -167,6 +181,18 @@ fn check_hold(previous: Option<State>, record: &Transaction, hold: Option<&Hold>
     let due = record.charge_key().filter(|_| held_minor != 0 || done_minor != 0);
     let wanted = due.map(|charge| Hold { charge, held_minor, done_minor });
     if hold == wanted.as_ref() { Ok(()) } else { Err(IllFormed::Hold) }
+}
+
+/// A record changes all counters that it is counted on, or none, and holds only under a ceiling.
+fn check_counters(previous: Option<State>, record: &Transaction, changes: &[CounterChange]) -> Result<(), IllFormed> {
+    let by_minor = limits::change_minor(record, previous, record.state);
+    let wanted = if by_minor == 0 { &[] } else { record.counted.as_slice() };
+    let fits = |change: &CounterChange, counter| {
+        change.counter == counter && change.by_minor == by_minor && change.ceiling_minor.is_some() == (by_minor > 0)
+    };
+    let counters = wanted.iter().map(|on| on.counter(record));
+    let all_fit = changes.len() == wanted.len() && changes.iter().zip(counters).all(|(change, on)| fits(change, on));
+    if all_fit { Ok(()) } else { Err(IllFormed::Counters) }
 }
 
 /// The event says already that the record becomes final with this unit.
@@ -230,7 +256,7 @@ mod tests {
                 let same = matches!(from, State::Pending | State::Unknown).then_some(Change::Move);
                 let noted = from.is_final().then_some(Change::Note);
                 let expected = match from.may_become(to) {
-                    true if (from, to) == (State::Released, State::Pending) => Some(Change::TakeUp),
+                    true if from == State::Released => Some(Change::TakeUp),
                     true => Some(Change::Move),
                     false if from == to => same.or(noted),
                     false => None,

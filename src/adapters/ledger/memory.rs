@@ -6,7 +6,7 @@
 
 mod outbox;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -15,6 +15,7 @@ use self::outbox::Outgoing;
 use super::judge::{Change, Judgement, Stored, judge};
 use crate::domain::Time;
 use crate::domain::event::Event;
+use crate::domain::limits::{CounterChange, CounterName};
 use crate::domain::transaction::decide::Decision;
 use crate::domain::transaction::{Hold, Lease, Posting, State, Transaction, TransactionKey, UnitOfWork};
 use crate::ports::Cause;
@@ -32,6 +33,8 @@ struct Books {
     /// The place of each record in `records`: its sequence, less one.
     places: HashMap<TransactionKey, usize>,
     records: Vec<Transaction>,
+    /// Minor units that count against spend limits.
+    counters: BTreeMap<CounterName, i64>,
     postings: Vec<(TransactionKey, Posting)>,
     decisions: Vec<(TransactionKey, Decision)>,
     outbox: Vec<Outgoing>,
@@ -68,6 +71,12 @@ impl MemoryLedger {
         self.books().decisions.clone()
     }
 
+    /// All counters of spend limits and the minor units on them.
+    #[must_use]
+    pub fn counters(&self) -> BTreeMap<CounterName, i64> {
+        self.books().counters.clone()
+    }
+
     /// No code that holds the lock can leave the books half written, so that a poisoned lock is as good as any.
     fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
@@ -93,10 +102,17 @@ impl Books {
         let Judgement::Write { change, version } = judged else {
             return Ok(Commit::Conflict);
         };
+        if let Some(counter) = unit.counters.iter().position(|change| !self.has_room(change)) {
+            return Ok(Commit::Over { counter });
+        }
         if let Some(hold) = &unit.hold
             && !self.take_share(hold)
         {
             return Ok(Commit::Conflict);
+        }
+        for change in unit.counters {
+            let used_minor = self.counters.entry(change.counter.clone()).or_default();
+            *used_minor = change.after(*used_minor);
         }
         let key = unit.transaction.key.clone();
         self.write(in_microseconds(unit.transaction), change, version);
@@ -104,6 +120,12 @@ impl Books {
         self.decisions.extend(unit.decision.map(|decision| (key, decision)));
         self.outbox.extend(unit.event.map(|event| Outgoing::new(Event { at: microsecond(event.at), ..event })));
         Ok(Commit::Done { version })
+    }
+
+    /// Whether a counter stays at its ceiling or below.
+    fn has_room(&self, change: &CounterChange) -> bool {
+        let used_minor = self.counters.get(&change.counter).copied().unwrap_or_default();
+        change.has_room(used_minor)
     }
 
     /// Changes a refund's share of its charge, if the charge is there, is Success and has room for it.
@@ -148,6 +170,7 @@ impl Books {
                 account: stored.account.clone(),
                 charge_code: stored.charge_code.clone(),
                 money: stored.money,
+                counted: stored.counted.clone(),
                 accepted_at: stored.accepted_at,
                 ..kept(next, stored)
             },

@@ -3,14 +3,18 @@
 //! Invariant: each rule is checked for itself, so that one damage does not hide another; what is said of a record names
 //! no address, account or free text of a partner. What concerns the store as a whole is in each store's `verify`.
 
+use std::fmt::Display;
+
 use crate::domain::ids::Reference;
+use crate::domain::limits;
 use crate::domain::transaction::{COMPARED_VERSION, Kind, MESSAGE_LENGTH_MAX, State, Transaction};
 
+use super::judge::is_over_limit;
 use super::words::state_word;
 
 /// Most characters of a private note or of the reason why a record is stuck.
 const NOTE_LENGTH_MAX: usize = 256;
-/// Changes that a record has seen at least when it is final: its intent and its outcome.
+/// Changes that a record has seen at least when it is final: its intent and its outcome. A charge over a limit has none.
 const FINAL_VERSION_MIN: u32 = 2;
 
 /// A line of the double entry.
@@ -45,6 +49,8 @@ pub(super) struct Charged {
     pub csp: String,
     pub account_ref: String,
     pub product: String,
+    /// As it is written; `None` where it is counted on nothing.
+    pub counted: Option<String>,
 }
 
 /// A record and all that belongs to it.
@@ -88,7 +94,7 @@ fn state(facts: &Facts, wrong: &mut Vec<Wrong>) {
     let word = state_word(record.state);
     let mut say = |text: String| wrong.push(("state", text));
     let is_open = matches!(record.state, State::Pending | State::Unknown);
-    if record.state.is_final() && record.version < FINAL_VERSION_MIN {
+    if record.state.is_final() && record.version < FINAL_VERSION_MIN && !is_over_limit(record) {
         say(format!("is {word} in version {}: it never had an intent", record.version));
     }
     if record.version == 0 {
@@ -244,8 +250,23 @@ fn refund(facts: &Facts, wrong: &mut Vec<Wrong>) {
     if charged.csp != record.account.csp.as_str() || charged.account_ref != record.account.reference.as_str() {
         say("is booked to another account than its charge");
     }
+    if charged.counted != limits::to_text(&record.counted) {
+        say("gives back to other counters of limits than its charge is counted on");
+    }
     if charged.product != record.compared.partner_product.as_str() {
         say("is of another product than its charge");
+    }
+}
+
+/// The rule that counters of spend limits say what records add up to.
+pub(super) const COUNTER: &str = "limits";
+
+/// A counter that says something else, without the account that it may be of.
+pub(super) fn counter_differs(name: &str, says: Option<i64>, sum: impl Display) -> String {
+    let shown = limits::shown(name);
+    match says {
+        Some(says) => format!("the counter {shown} says {says} minor units, and records add up to {sum}"),
+        None => format!("the counter {shown} is missing, and records add up to {sum} minor units"),
     }
 }
 

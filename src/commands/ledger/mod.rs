@@ -32,7 +32,7 @@ pub enum Command {
     /// List the records that need a person.
     Stuck(stuck::Arguments),
     /// Settle a stuck record, through the running gateway.
-    Settle(settle::Arguments),
+    Settle(Box<settle::Arguments>),
 }
 
 /// Where the ledger is.

@@ -7,13 +7,14 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
 use super::{Outcome, chain};
+use crate::commands::admin_token::AdminToken;
 use crate::runtime::admin::ledger::{SettleRequest, Settled};
 
 /// How long an answer is waited for: a reference that is neither stuck nor due is looked for in the whole ledger.
@@ -51,7 +52,10 @@ pub struct Arguments {
     /// The gateway's operations port.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090")]
     pub admin: Uri,
-    /// Answer in JSON: reference, partner, kind, ext_transaction_id, status.
+    /// What is shown there.
+    #[command(flatten)]
+    pub token: AdminToken,
+    /// Print JSON: reference, partner, kind, ext_transaction_id, status.
     #[arg(long)]
     pub json: bool,
 }
@@ -97,12 +101,11 @@ async fn ask(arguments: &Arguments) -> Result<(StatusCode, String), String> {
     };
     let body = serde_json::to_vec(&request).map_err(|error| error.to_string())?;
     let target = format!("{}/ledger/settle", arguments.admin.to_string().trim_end_matches('/'));
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri(&target)
-        .header(CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))
-        .map_err(|error| format!("--admin: {error}"))?;
+    let mut request = Request::builder().method(Method::POST).uri(&target).header(CONTENT_TYPE, "application/json");
+    if let Some(token) = arguments.token.header()? {
+        request = request.header(AUTHORIZATION, token);
+    }
+    let request = request.body(Full::new(Bytes::from(body))).map_err(|error| format!("--admin: {error}"))?;
     let client = Client::builder(TokioExecutor::new()).build_http();
     let exchange = async {
         let response = client.request(request).await.map_err(|error| chain(&error))?;

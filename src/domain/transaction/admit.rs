@@ -92,6 +92,7 @@ pub(super) fn intent(
         account,
         charge_code,
         money,
+        counted: Vec::new(),
         accepted_at: stamp.now,
         failure: None,
         private_note: None,

@@ -13,6 +13,7 @@ use super::address::{Address, AddressDigest};
 use super::catalogue::{Violation, outcome};
 use super::event::Event;
 use super::ids::{AccountRef, ChargeCode, CspId, ExtTransactionId, InstanceId, PartnerId, ProductId, Reference};
+use super::limits::{Counted, CounterChange};
 use super::money::{Decimal, Money};
 
 pub mod request;
@@ -233,6 +234,8 @@ pub struct Transaction {
     pub charge_code: ChargeCode,
     /// The amount, always positive.
     pub money: Money,
+    /// The counters that a charge is counted on; of a refund, those of its charge. Fixed with the intent.
+    pub counted: Vec<Counted>,
     /// When the request was accepted. Callers see it in whole seconds, as `chargeDate`.
     pub accepted_at: Time,
     /// Why it failed, in public words; `None` unless it failed.
@@ -350,6 +353,8 @@ pub struct UnitOfWork {
     pub expected: Expected,
     /// The refund's share of its charge.
     pub hold: Option<Hold>,
+    /// What counters of spend limits gain or lose. No two are of one counter.
+    pub counters: Vec<CounterChange>,
     /// The double entry; empty unless money moved.
     pub postings: Vec<Posting>,
     /// The event that tells the partner; `None` unless the outcome is final.
@@ -362,7 +367,15 @@ impl UnitOfWork {
     /// A change of the record alone.
     #[must_use]
     pub const fn of(transaction: Transaction, expected: Expected) -> Self {
-        Self { transaction, expected, hold: None, postings: Vec::new(), event: None, decision: None }
+        Self {
+            transaction,
+            expected,
+            hold: None,
+            counters: Vec::new(),
+            postings: Vec::new(),
+            event: None,
+            decision: None,
+        }
     }
 }
 

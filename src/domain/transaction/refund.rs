@@ -113,6 +113,7 @@ fn with_hold(request: &WellFormed, charge: &Transaction, minor: i64, stamp: Stam
     let money = Money::new(minor, charge.money.currency);
     let mut unit = intent(request, charge.account.clone(), charge.charge_code.clone(), money, stamp);
     unit.hold = Some(Hold { charge: charge.key.clone(), held_minor: minor, done_minor: 0 });
+    unit.transaction.counted.clone_from(&charge.counted);
     unit
 }
 

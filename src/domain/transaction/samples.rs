@@ -106,6 +106,7 @@ pub(crate) fn profile() -> CspProfile {
         capabilities: Capabilities::USUAL,
         amount_max: None,
         time_zone: jiff::tz::TimeZone::UTC,
+        limits: Vec::new(),
         verdicts: BTreeMap::from([("daily-limit".to_owned(), "Over spending daily limit".to_owned())]),
         pin_quota: SendQuota { per_partner_max: 3, per_address_max: 10, window_s: 600 },
         test_numbers: None,
@@ -126,6 +127,7 @@ pub(crate) fn partner() -> Partner {
         pin_before_first_charge_minutes: None,
         pin_sms: None,
         webhook: None,
+        rate: crate::domain::rate::SharedRate { per_second: 10, burst: 20 },
     }
 }
 

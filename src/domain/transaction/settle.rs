@@ -17,6 +17,7 @@ use crate::domain::catalogue::outcome;
 use crate::domain::directory::{Ability, CspProfile};
 use crate::domain::event::{Delivery, Event, EventId};
 use crate::domain::ids::Reference;
+use crate::domain::limits::{self, Over};
 use crate::domain::money::Money;
 
 /// Milliseconds until an unclear outcome is asked for the first time.
@@ -130,8 +131,21 @@ pub fn without_csp(record: &Transaction, moment: &Moment) -> UnitOfWork {
     unit
 }
 
+/// Makes an intent that a spend limit has no room for into the Failure that is kept in its place. The CSP never hears of
+/// it.
+#[must_use]
+pub fn over_limit(intent: &Transaction, expected: Expected, over: &Over, moment: &Moment) -> UnitOfWork {
+    let note = format!("over the limit {} ({})", over.limit, over.word());
+    let mut unit = failure(intent, over.reason(), &note, moment);
+    unit.expected = expected;
+    unit.counters.clear();
+    unit.transaction.counted.clear();
+    unit.transaction.sent_before = intent.accepted_at;
+    unit
+}
+
 /// Makes a released record final whose caller has heard Pending: nothing was applied, and nothing will be under this
-/// intent. Its share of a charge was given back when it was released.
+/// intent. Its share of a charge, and of limits, was given back when it was released.
 #[must_use]
 pub fn promised(record: &Transaction, moment: &Moment) -> UnitOfWork {
     let mut unit = failure(record, outcome::NOT_CONFIRMED, "given up after its caller had heard Pending", moment);
@@ -262,7 +276,8 @@ fn changed(record: &Transaction, state: State) -> UnitOfWork {
     next.state = state;
     next.lease = None;
     next.due_at = None;
-    UnitOfWork::of(next, Expected::Version(record.version))
+    let counters = limits::given_back(record, state);
+    UnitOfWork { counters, ..UnitOfWork::of(next, Expected::Version(record.version)) }
 }
 
 fn finished(record: &Transaction, state: State, moment: &Moment) -> UnitOfWork {

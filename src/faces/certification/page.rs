@@ -14,7 +14,7 @@ use http::header::{
     CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, LOCATION, ORIGIN, REFERRER_POLICY,
     SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
 use percent_encoding::percent_decode_str;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -25,7 +25,8 @@ use super::report::{self, Format};
 use super::session::{COOKIE_NAME, LIFE, Session, Sessions};
 use crate::domain::catalogue::{Violation, field};
 use crate::domain::certification::RunState;
-use crate::faces::auth::{API_KEY_HEADER, Keys};
+use crate::domain::scope::Scope;
+use crate::faces::auth::Callers;
 use crate::faces::grpc::certification::{Watch, watch};
 use crate::flows::certification::{Certification, Refused, Report};
 
@@ -48,7 +49,7 @@ const HTML: &str = "text/html; charset=utf-8";
 #[derive(Clone)]
 pub struct Page {
     certification: Arc<Certification>,
-    keys: Keys,
+    callers: Callers,
     sessions: Sessions,
     live: Arc<Semaphore>,
 }
@@ -56,8 +57,8 @@ pub struct Page {
 impl Page {
     /// The page over these runs.
     #[must_use]
-    pub fn new(certification: Arc<Certification>, keys: Keys, sessions: Sessions) -> Self {
-        Self { certification, keys, sessions, live: Arc::new(Semaphore::new(LIVE_MAX)) }
+    pub fn new(certification: Arc<Certification>, callers: Callers, sessions: Sessions) -> Self {
+        Self { certification, callers, sessions, live: Arc::new(Semaphore::new(LIVE_MAX)) }
     }
 
     /// Whether a path is the page's; what lies below `/certification/runs` is the API's.
@@ -80,8 +81,8 @@ impl Page {
             (Method::GET, "style.css") => file("text/css; charset=utf-8", html::STYLE),
             (Method::GET, "live.js") => file("text/javascript; charset=utf-8", include_str!("live.js")),
             (Method::GET, path) => self.show(path, session).await,
-            (Method::POST, path) if same_site(&parts.headers) => match form(body).await {
-                Some(form) => self.act(path, session, &form).await,
+            (Method::POST, path) if same_site(&parts.headers, &parts.uri) => match form(body).await {
+                Some(form) => self.act(path, session, &form, &parts.extensions).await,
                 None => told(StatusCode::BAD_REQUEST, "The form could not be read."),
             },
             (Method::POST, _) => told(StatusCode::FORBIDDEN, "The form came from another site."),
@@ -111,9 +112,9 @@ impl Page {
         shown.unwrap_or_else(|refused| refusal(&refused))
     }
 
-    async fn act(&self, path: &str, session: Option<Session>, form: &Form) -> Response<Body> {
+    async fn act(&self, path: &str, session: Option<Session>, form: &Form, extensions: &Extensions) -> Response<Body> {
         if path == "sign-in" {
-            return self.signed_in(form.get("key"));
+            return self.signed_in(form.get("key"), extensions);
         }
         let Some(session) = session else { return to(ROOT) };
         if !session.made(form.get("token")) {
@@ -147,12 +148,8 @@ impl Page {
         }
     }
 
-    fn signed_in(&self, key: &str) -> Response<Body> {
-        let mut headers = HeaderMap::new();
-        if let Ok(value) = HeaderValue::from_str(key.trim()) {
-            headers.insert(API_KEY_HEADER, value);
-        }
-        let Some(partner) = self.keys.partner(&headers) else {
+    fn signed_in(&self, key: &str, extensions: &Extensions) -> Response<Body> {
+        let Some(partner) = self.callers.of_key(key.trim().as_bytes(), Scope::Certification, extensions) else {
             return sign_in(StatusCode::FORBIDDEN, Some("This key is not known here."));
         };
         let (session, life) = (self.sessions.begin(&partner.id), LIFE.as_secs());
@@ -318,10 +315,12 @@ where
 
 /// Whether a form was sent by a page of this very host. Browsers say where a form comes from; what says nothing is no
 /// browser, and has no session that it was not given.
-fn same_site(headers: &HeaderMap) -> bool {
+fn same_site(headers: &HeaderMap, uri: &Uri) -> bool {
     let text = |name: &http::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let fetched = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
-    let is_own_host = match (text(&ORIGIN), text(&HOST)) {
+    // HTTP/2, which browsers speak over TLS, has the host in the address.
+    let host = text(&HOST).or_else(|| uri.authority().map(http::uri::Authority::as_str));
+    let is_own_host = match (text(&ORIGIN), host) {
         (None, _) => true,
         (Some(origin), Some(host)) => origin.split_once("://").is_some_and(|(_, from)| from == host),
         (Some(_), None) => false,

@@ -3,7 +3,8 @@
 //! Invariant: a method reads its message by `wire`, runs one flow and writes the answer; it holds no rule. Who calls is
 //! known before: the stack has put the [`Caller`] into the request.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic::service::Routes;
@@ -46,7 +47,8 @@ macro_rules! bounded {
     };
 }
 
-/// Puts all services together; `health` tells how each is. The sandbox's is there only where there is a sandbox.
+/// Puts all services together; `health` tells how each is. The sandbox's is there only where there is a sandbox,
+/// and reflection where it is to be.
 ///
 /// # Errors
 /// The descriptor set is not one that reflection can serve.
@@ -55,6 +57,7 @@ pub fn services(
     sandbox: Option<&Arc<Sandbox>>,
     health: &HealthReporter,
     certification: Option<&Arc<Certification>>,
+    reflects: bool,
 ) -> Result<Services, tonic_reflection::server::Error> {
     use pb::v1::account_service_server::AccountServiceServer;
     use pb::v1::certification_service_server::CertificationServiceServer;
@@ -71,9 +74,12 @@ pub fn services(
         .add_service(bounded!(PinServiceServer::new(pin::Pins(shared()))))
         .add_service(bounded!(TransactionServiceServer::new(transaction::Transactions(shared()))))
         .add_service(bounded!(NotificationServiceServer::new(notification::Notifications(shared()))))
-        .add_service(bounded!(health_service))
-        .add_service(bounded!(reflection(sandbox.is_some()).build_v1()?))
-        .add_service(bounded!(reflection(sandbox.is_some()).build_v1alpha()?));
+        .add_service(bounded!(health_service));
+    if reflects {
+        routes
+            .add_service(bounded!(reflection(sandbox.is_some()).build_v1()?))
+            .add_service(bounded!(reflection(sandbox.is_some()).build_v1alpha()?));
+    }
     if let Some(sandbox) = sandbox {
         let door = sandbox::SandboxDoor { gateway: shared(), sandbox: Arc::clone(sandbox) };
         routes.add_service(bounded!(SandboxServiceServer::new(door)));
@@ -132,10 +138,25 @@ fn stop(stop: Stop) -> Status {
     match stop {
         Stop::Refused(refusal) => ApiError::from(refusal).into(),
         Stop::Unavailable(cause) => {
-            tracing::warn!(?cause, "unavailable");
+            if is_to_be_logged() {
+                tracing::warn!(?cause, "unavailable; the next of these may be left out");
+            }
             ApiError::new(ErrorCode::ServiceUnavailable).retry_after(RETRY_AFTER_S).into()
         }
     }
+}
+
+/// Whether one more "unavailable" is written: some ten a second, since under a flood there are thousands, and all of them
+/// are counted anyway.
+fn is_to_be_logged() -> bool {
+    const PAUSE: Duration = Duration::from_millis(100);
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    let Ok(mut last) = LAST.try_lock() else { return false };
+    let is_due = last.is_none_or(|last| last.elapsed() >= PAUSE);
+    if is_due {
+        *last = Some(Instant::now());
+    }
+    is_due
 }
 
 /// Seconds after which a caller that was told "unavailable" may come back.

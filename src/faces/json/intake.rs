@@ -1,7 +1,7 @@
 //! What comes in: the body within its bounds, the content type, the headers that go on.
 //!
 //! Invariant: never more than [`BODY_BYTES_MAX`] of a body are kept, and no body is waited for longer than
-//! [`BODY_WAIT`]; what is in the body is not looked at (`read` does).
+//! its bound; what is in the body is not looked at (`read` does).
 
 use std::pin::pin;
 use std::time::Duration;
@@ -23,8 +23,9 @@ pub(super) const BODY_BYTES_MAX: usize = 65_536;
 /// listens afterwards sees the refusal and not a broken connection.
 const DRAIN_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// How long a body may take to arrive. It is before the deadline of the request, which starts with the RPC.
-pub(super) const BODY_WAIT: Duration = Duration::from_secs(30);
+/// How long a body may take to arrive, unless the configuration says otherwise. It is before the deadline of the request,
+/// which starts with the RPC.
+pub(super) const BODY_WAIT: Duration = Duration::from_secs(10);
 
 /// How long a body that nobody needs is waited for, so that the answer is not held up by it.
 const DISCARD_WAIT: Duration = Duration::from_secs(1);

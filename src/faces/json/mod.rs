@@ -78,7 +78,11 @@ pub enum JsonFaceError {
 
 /// The JSON face. Cheap to clone; built once at start.
 #[derive(Debug, Clone)]
-pub struct JsonFace(Arc<Face>);
+pub struct JsonFace {
+    face: Arc<Face>,
+    /// How long a body may take to arrive.
+    body_wait: Duration,
+}
 
 #[derive(Debug)]
 struct Face {
@@ -86,8 +90,6 @@ struct Face {
     schema: Schema,
     inner: Inner,
     openapi: Bytes,
-    /// How long a body may take to arrive.
-    body_wait: Duration,
 }
 
 impl JsonFace {
@@ -104,7 +106,33 @@ impl JsonFace {
         let routes = Routes::compile(&pool, services, &mut schema)?;
         let openapi = openapi::document(&pool, &routes, version)?;
         let schema = schema.finish();
-        Ok(Self(Arc::new(Face { routes, schema, inner, openapi, body_wait: intake::BODY_WAIT })))
+        let face = Arc::new(Face { routes, schema, inner, openapi });
+        Ok(Self { face, body_wait: intake::BODY_WAIT })
+    }
+
+    /// The method behind a path, by its gRPC path; `None` where there is none.
+    #[must_use]
+    pub fn rpc(&self, method: &Method, path: &str) -> Option<&str> {
+        match self.face.routes.find(method, path) {
+            Found::Rpc(binding, _) => Some(binding.uri.path()),
+            Found::OpenApi | Found::WrongMethod(_) | Found::Nothing => None,
+        }
+    }
+
+    /// Refuses a request without a look at what it says.
+    pub async fn refuse<B>(&self, error: &ApiError, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes>,
+    {
+        let (parts, body) = request.into_parts();
+        intake::discard(&parts.headers, body).await;
+        answer::refusal(error)
+    }
+
+    /// The same face, which waits so long for the body of a request.
+    #[must_use]
+    pub fn waiting(self, body_wait: Duration) -> Self {
+        Self { body_wait, ..self }
     }
 
     /// Answers one request. Whatever comes in, the answer is one of the contract.
@@ -112,10 +140,10 @@ impl JsonFace {
     where
         B: http_body::Body<Data = Bytes>,
     {
-        let face = &*self.0;
+        let face = &*self.face;
         let (mut parts, body) = request.into_parts();
         match face.routes.find(&parts.method, parts.uri.path()) {
-            Found::Rpc(binding, path) => match face.read(binding, path, &parts, body).await {
+            Found::Rpc(binding, path) => match face.read(binding, path, &parts, body, self.body_wait).await {
                 Ok((message, findings)) => {
                     if !findings.is_empty() {
                         parts.extensions.insert(findings);
@@ -151,6 +179,7 @@ impl Face {
         path: Vec<&str>,
         parts: &Parts,
         body: B,
+        body_wait: Duration,
     ) -> Result<(Vec<u8>, Findings), ApiError>
     where
         B: http_body::Body<Data = Bytes>,
@@ -160,7 +189,7 @@ impl Face {
                 intake::discard(&parts.headers, body).await;
                 Ok(Bytes::new())
             }
-            BodyRule::Whole | BodyRule::Field(_) => intake::body(&parts.headers, body, self.body_wait)
+            BodyRule::Whole | BodyRule::Field(_) => intake::body(&parts.headers, body, body_wait)
                 .await
                 .map_err(|intake::TooSlow| ApiError::new(ErrorCode::ServiceUnavailable).retry_after(1))?,
         };

@@ -81,11 +81,15 @@ pub(super) fn document(pool: &DescriptorPool, routes: &Routes, version: &str) ->
     let document = json!({
         "openapi": "3.1.0",
         "info": { "title": "onbill", "version": version, "description": ABOUT },
-        "security": [{ "apiKey": [] }],
+        "security": [{ "apiKey": [] }, { "bearer": [] }, { "certificate": [] }],
         "tags": tags,
         "paths": paths,
         "components": {
-            "securitySchemes": { "apiKey": { "type": "apiKey", "in": "header", "name": "X-API-KEY" } },
+            "securitySchemes": {
+                "apiKey": { "type": "apiKey", "in": "header", "name": "X-API-KEY" },
+                "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" },
+                "certificate": { "type": "mutualTLS" },
+            },
             "headers": headers(),
             "responses": Map::from_iter(common),
             "schemas": schemas,

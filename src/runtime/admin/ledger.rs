@@ -1,8 +1,7 @@
 //! The operations port's way to settle a stuck record, and the measures of what is stuck and whether the ledger is there.
 //!
 //! Invariant: only JSON that says so is taken, which no web page can send across origins without asking first; what was
-//! decided is durable before it is answered. Whoever reaches the operations port may settle: it listens on loopback
-//! unless the configuration says otherwise.
+//! decided is durable before it is answered. Who may settle is decided at the door (`token.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;

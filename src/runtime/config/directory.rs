@@ -1,7 +1,7 @@
 //! CSPs and partners: from tables to the directory that the rules work with.
 //!
-//! Invariant: a directory comes out only where nothing at all was reported; every CSP, currency, pattern, text and key
-//! in it has been looked at. Prefixes that two CSPs of a partner share are allowed: the first CSP wins.
+//! Invariant: a directory comes out only where nothing at all was reported; every CSP, currency, pattern and text in
+//! it has been looked at. Prefixes that two CSPs of a partner share are allowed: the first CSP wins.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,13 +9,12 @@ use std::sync::Arc;
 use http::Uri;
 use jiff::tz::TimeZone;
 
-use super::sandbox::DEMO_KEYS;
+use super::limits;
 use super::shape::Report;
 use super::tables::{
     Adapter, CspTable, GuardTable, PartnerTable, RecoveryWord, RefundsWord, Secret, Tables, TestNumbersTable,
     WebhookTable,
 };
-use crate::domain::api_key::{KeyDigest, PartnerKeys};
 use crate::domain::directory::{
     Ability, Capabilities, CspProfile, Directory, Partner, Pattern, PinSms, Product, Recovery, Refunds, SendQuota,
     TestNumbers,
@@ -24,6 +23,7 @@ use crate::domain::ids::{ChargeCode, CspId, PartnerId, ProductId};
 use crate::domain::money::{Currency, Money};
 use crate::domain::pin;
 use crate::domain::public_address::Addresses;
+use crate::domain::rate::SharedRate;
 use crate::domain::webhook::{SigningSecret, Webhook};
 
 /// What a set of CSPs and partners becomes.
@@ -31,8 +31,6 @@ use crate::domain::webhook::{SigningSecret, Webhook};
 pub struct Built {
     /// All partners and CSPs.
     pub directory: Directory,
-    /// Whose key is whose.
-    pub keys: PartnerKeys,
     /// How each CSP is spoken to, and the bounds around it.
     pub adapters: Vec<(CspId, Speaks, GuardTable)>,
 }
@@ -86,9 +84,7 @@ pub fn build(tables: &Tables, report: &mut Report) -> Option<Built> {
         }
     }
     let mut partners = Vec::new();
-    let mut keys = PartnerKeys::default();
     for (id, table) in &tables.partner {
-        key_digests(id, table, tables, &mut keys, report);
         partners.extend(partner(id, table, tables, report));
     }
     if tables.csp.is_empty() {
@@ -100,7 +96,7 @@ pub fn build(tables: &Tables, report: &mut Report) -> Option<Built> {
     let whole = csps.len() == tables.csp.len() && partners.len() == tables.partner.len();
     let directory = whole.then(|| Directory::new(partners, csps))?;
     match directory {
-        Ok(directory) => Some(Built { directory, keys, adapters }),
+        Ok(directory) => Some(Built { directory, adapters }),
         Err(error) => {
             report.at(&["partner"], error.to_string());
             None
@@ -189,6 +185,7 @@ fn csp(id: &str, table: &CspTable, tables: &Tables, report: &mut Report) -> Opti
         (None, _) | (Some(_), None) => Some(None),
     };
     let time_zone = time_zone(id, &table.time_zone, report);
+    let limits = limits::build(id, table, currency, tables, report);
     let test_numbers = match &table.test_numbers {
         Some(test) => test_numbers(id, test, tables, report).map(Some),
         None => Some(None),
@@ -223,6 +220,7 @@ fn csp(id: &str, table: &CspTable, tables: &Tables, report: &mut Report) -> Opti
         },
         amount_max: amount_max?,
         time_zone: time_zone?,
+        limits: limits?,
         verdicts: table.verdicts.clone(),
         pin_quota: SendQuota {
             per_partner_max: tables.pin.sends_per_partner_max,
@@ -264,7 +262,7 @@ fn amount_max(id: &str, text: &str, currency: Currency, report: &mut Report) -> 
 fn time_zone(id: &str, name: &str, report: &mut Report) -> Option<TimeZone> {
     let time_zone = TimeZone::get(name).ok();
     if time_zone.is_none() {
-        let text = format!("is {name:?}, must be a time zone that this machine knows, like America/Mexico_City");
+        let text = format!("is {name:?}, must be a time zone of the IANA, like America/Mexico_City");
         report.at(&["csp", id, "time_zone"], text);
     }
     time_zone
@@ -335,6 +333,7 @@ fn partner(id: &str, table: &PartnerTable, tables: &Tables, report: &mut Report)
         pin_before_first_charge_minutes: table.pin_before_first_charge_minutes,
         pin_sms,
         webhook,
+        rate: SharedRate { per_second: table.rate.per_second, burst: table.rate.burst },
     })
 }
 
@@ -392,22 +391,4 @@ fn partner_sms(id: &str, table: &PartnerTable, report: &mut Report) -> Option<Pi
     let message = PinSms { sender: sms.sender.clone()?, language: sms.language.clone()?, text: sms.pin_text.clone()? };
     check_sms(&["partner", id, "sms"], &message, report);
     Some(message)
-}
-
-fn key_digests(id: &str, table: &PartnerTable, tables: &Tables, keys: &mut PartnerKeys, report: &mut Report) {
-    let path = ["partner", id, "key_sha256"];
-    if table.key_sha256.is_empty() {
-        report.at(&path, "must be set: the SHA-256 digest of the partner's API key; onbill key new makes both");
-    }
-    for digest in table.key_sha256.iter().filter_map(|text| KeyDigest::parse(text)) {
-        if let Err(owner) = keys.insert(digest, PartnerId::new(id)) {
-            report
-                .at(&path, format!("holds {digest:?}, which is a key of {owner} already: each key is for one partner"));
-        }
-        let demo = DEMO_KEYS.iter().find(|(_, key)| KeyDigest::of(key.as_bytes()) == digest);
-        if let (Some((_, key)), false) = (demo, tables.sandbox.enabled) {
-            report
-                .at(&path, format!("holds {digest:?}, the digest of the public key {key}: only a sandbox may take it"));
-        }
-    }
 }

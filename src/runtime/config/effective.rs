@@ -77,6 +77,9 @@ fn shown(allowed: Allowed, value: &Value) -> String {
         let count = value.as_array().unwrap_or_default().len();
         return format!("[{}]", vec![format!("\"{SECRET_PREFIX}…\""); count].join(","));
     }
+    if let (Allowed::Digest, Some(digest)) = (allowed, value.as_str()) {
+        return format!("\"{}…\"", digest.get(..DIGEST_SHOWN).unwrap_or_default());
+    }
     if allowed != Allowed::Digests {
         return text(value);
     }

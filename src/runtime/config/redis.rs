@@ -74,6 +74,8 @@ pub struct Redis {
     pub response_timeout_ms: u32,
     /// What the name of each key begins with.
     pub key_prefix: String,
+    /// How many gateways share it.
+    pub gateways: u32,
 }
 
 impl Default for Redis {
@@ -91,6 +93,7 @@ impl Default for Redis {
             connect_timeout_ms: 1_000,
             response_timeout_ms: 500,
             key_prefix: "onbill".to_owned(),
+            gateways: 1,
         }
     }
 }

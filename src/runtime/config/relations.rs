@@ -18,6 +18,7 @@ const SECOND_MS: u64 = 1_000;
 pub fn check(tables: &Tables, report: &mut Report) {
     deadlines(tables, report);
     ports(tables, report);
+    tls(tables, report);
     lease(tables, report);
     sends(tables, report);
     data_dir(tables, report);
@@ -55,6 +56,26 @@ fn ports(tables: &Tables, report: &mut Report) {
     if overlap(main, admin) {
         let text = format!("is {admin}, must be another address than server.listen, {main}");
         report.at(&["server", "admin_listen"], text);
+    }
+}
+
+/// A certificate and its key go together, and authorities of clients are asked for by TLS only.
+fn tls(tables: &Tables, report: &mut Report) {
+    let tls = &tables.server.tls;
+    match (&tls.cert_file, &tls.key_file) {
+        (Some(_), None) => {
+            report.at(&["server", "tls", "key_file"], "must be set: a certificate needs its private key");
+        }
+        (None, Some(_)) => {
+            report.at(&["server", "tls", "cert_file"], "must be set: a private key needs its certificate");
+        }
+        (None, None) if tls.client_ca_file.is_some() => {
+            report.at(
+                &["server", "tls", "cert_file"],
+                "must be set where client_ca_file is: only TLS asks for certificates",
+            );
+        }
+        (None, None) | (Some(_), Some(_)) => {}
     }
 }
 

@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 
 use figment::value::Value;
 
-use crate::domain::api_key::KeyDigest;
+use super::callers::{ALGORITHM_WORDS, SCOPE_WORDS};
+use crate::domain::api_key::{ACTIVE_MAX, KeyDigest};
 use crate::domain::webhook::{SECRET_PREFIX, SECRETS_MAX, SigningSecret};
 
 /// What a key may hold.
@@ -49,14 +50,15 @@ pub enum Allowed {
         /// Most characters.
         length_max: usize,
     },
+    /// A list of some of these words, each once.
+    Words(&'static [&'static str]),
+    /// A key digest.
+    Digest,
     /// One key digest, or two while a partner changes its key.
     Digests,
     /// One secret that signs events, or two while a partner changes it.
     Secrets,
 }
-
-/// Most keys that a partner may have at a time: the one in use and the next.
-const DIGESTS_MAX: usize = 2;
 
 /// A row of the table.
 #[derive(Debug, Clone, Copy)]
@@ -85,16 +87,31 @@ const PATH: Allowed = text(4096);
 pub const KEYS: &[Key] = &[
     key("server.listen", Allowed::SocketAddress),
     key("server.admin_listen", Allowed::SocketAddress),
+    key("server.admin_token_file", PATH),
+    key("server.reflection", Allowed::Switch),
     key("server.data_dir", PATH),
     key("server.deadline_default_ms", whole(1, 600_000, "milliseconds")),
     key("server.deadline_min_ms", whole(1, 600_000, "milliseconds")),
     key("server.deadline_max_ms", whole(1, 600_000, "milliseconds")),
     key("server.connections_max", whole(1, 1_000_000, "connections")),
+    key("server.connections_per_address_max", whole(1, 1_000_000, "connections")),
+    key("server.admin_connections_max", whole(1, 10_000, "connections")),
     key("server.requests_in_flight_max", whole(1, 1_000_000, "requests")),
     key("server.streams_per_connection_max", whole(1, 10_000, "streams")),
+    key("server.header_bytes_max", whole(8_192, 1_048_576, "bytes")),
+    key("server.headers_max", whole(16, 1_000, "headers")),
     key("server.header_read_timeout_ms", whole(100, 60_000, "milliseconds")),
+    key("server.body_read_timeout_ms", whole(100, 60_000, "milliseconds")),
     key("server.idle_timeout_s", whole(1, 3_600, "seconds")),
+    key("server.connection_age_max_s", whole(1, 86_400, "seconds")),
     key("server.drain_s", whole(1, 600, "seconds")),
+    key("server.tls.cert_file", PATH),
+    key("server.tls.key_file", PATH),
+    key("server.tls.client_ca_file", PATH),
+    key("server.tls.client_auth", Allowed::Word(&["optional", "required"])),
+    key("server.tls.handshake_timeout_ms", whole(100, 60_000, "milliseconds")),
+    key("server.tls.handshakes_max", whole(1, 100_000, "handshakes")),
+    key("server.tls.check_s", whole(1, 3_600, "seconds")),
     key("log.filter", text(1024)),
     key("log.format", Allowed::Word(&["text", "json"])),
     key("pin.ttl_s", whole(1, 86_400, "seconds")),
@@ -124,6 +141,7 @@ pub const KEYS: &[Key] = &[
     key("redis.connect_timeout_ms", whole(10, 60_000, "milliseconds")),
     key("redis.response_timeout_ms", whole(10, 60_000, "milliseconds")),
     key("redis.key_prefix", text(64)),
+    key("redis.gateways", whole(1, 1_000, "gateways")),
     key("ledger.store", Allowed::Word(&["sqlite", "postgres"])),
     key("postgres.url", Allowed::Secret { length_max: 4096 }),
     key("postgres.url_file", PATH),
@@ -158,6 +176,13 @@ pub const KEYS: &[Key] = &[
     key("csp.*.prepaid", Allowed::Switch),
     key("csp.*.amount_max", text(32)),
     key("csp.*.time_zone", text(64)),
+    key("csp.*.limit.*.preset", Allowed::Word(&["psd2"])),
+    key("csp.*.limit.*.each", Allowed::Texts { count_max: 3, length_min: 1, length_max: 16 }),
+    key("csp.*.limit.*.partners", Allowed::Texts { count_max: 1_000, length_min: 1, length_max: 64 }),
+    key("csp.*.limit.*.products", Allowed::Texts { count_max: 1_000, length_min: 1, length_max: 64 }),
+    key("csp.*.limit.*.transaction_max", text(32)),
+    key("csp.*.limit.*.day_max", text(32)),
+    key("csp.*.limit.*.month_max", text(32)),
     key("csp.*.guard.calls_max", whole(1, 10_000, "calls")),
     key("csp.*.guard.inquiries_max", whole(1, 10_000, "calls")),
     key("csp.*.guard.queue_max", whole(1, 100_000, "calls")),
@@ -175,6 +200,12 @@ pub const KEYS: &[Key] = &[
     key("csp.*.sms.language", text(35)),
     key("csp.*.sms.pin_text", text(480)),
     key("partner.*.key_sha256", Allowed::Digests),
+    key("partner.*.key.*.sha256", Allowed::Digest),
+    key("partner.*.key.*.expires_at", text(64)),
+    key("partner.*.key.*.scopes", Allowed::Words(&SCOPE_WORDS)),
+    key("partner.*.certificates", Allowed::Texts { count_max: 8, length_min: 5, length_max: 1_024 }),
+    key("partner.*.certificate_scopes", Allowed::Words(&SCOPE_WORDS)),
+    key("partner.*.certificate_required", Allowed::Switch),
     key("partner.*.csps", Allowed::Texts { count_max: 64, length_min: 1, length_max: 64 }),
     key("partner.*.pin_before_first_charge_minutes", whole(1, 525_600, "minutes")),
     key("partner.*.sms.sender", text(16)),
@@ -183,7 +214,25 @@ pub const KEYS: &[Key] = &[
     key("partner.*.webhook.url", text(2048)),
     key("partner.*.webhook.secrets", Allowed::Secrets),
     key("partner.*.webhook.allow_private", Allowed::Switch),
+    key("partner.*.rate.per_second", whole(1, 1_000_000, "calls a second")),
+    key("partner.*.rate.burst", whole(1, 1_000_000, "calls")),
     key("partner.*.product.*.charge_codes.*", text(64)),
+    key("issuer.*.issuer", text(2_048)),
+    key("issuer.*.jwks_url", text(2_048)),
+    key("issuer.*.jwks_file", PATH),
+    key("issuer.*.ca_file", PATH),
+    key("issuer.*.audiences", Allowed::Texts { count_max: 16, length_min: 1, length_max: 256 }),
+    key("issuer.*.algorithms", Allowed::Words(&ALGORITHM_WORDS)),
+    key("issuer.*.types", Allowed::Texts { count_max: 8, length_min: 1, length_max: 64 }),
+    key("issuer.*.client_claim", text(256)),
+    key("issuer.*.scope_claims", Allowed::Texts { count_max: 8, length_min: 1, length_max: 256 }),
+    key("issuer.*.scope_prefix", text(64)),
+    key("issuer.*.leeway_s", whole(1, 300, "seconds")),
+    key("issuer.*.refresh_s", whole(1, 86_400, "seconds")),
+    key("issuer.*.pause_ms", whole(100, 600_000, "milliseconds")),
+    key("issuer.*.timeout_ms", whole(100, 30_000, "milliseconds")),
+    key("issuer.*.stale_max_s", whole(1, 2_592_000, "seconds")),
+    key("issuer.*.clients.*", text(64)),
 ];
 
 /// Stands for any id in a path of [`KEYS`].
@@ -224,7 +273,7 @@ pub enum IdForm {
     Plain,
     /// Products, as requests name them.
     Product,
-    /// Codes of a CSP.
+    /// Codes of a CSP, clients of an issuer.
     Code,
 }
 
@@ -234,7 +283,7 @@ impl IdForm {
     pub fn of<S: AsRef<str>>(table: &[S]) -> Self {
         match table.last().map(AsRef::as_ref) {
             Some("product") => Self::Product,
-            Some("verdicts") => Self::Code,
+            Some("verdicts" | "clients") => Self::Code,
             _ => Self::Plain,
         }
     }
@@ -279,7 +328,15 @@ impl Allowed {
             Self::Texts { count_max, length_min, length_max } => {
                 is_list(value, count_max, |text| is_text(text, length_min, length_max))
             }
-            Self::Digests => is_list(value, DIGESTS_MAX, |text| KeyDigest::parse(text).is_some()),
+            Self::Words(words) => {
+                is_list(value, words.len(), |word| words.contains(&word)) && {
+                    let listed = value.as_array().unwrap_or_default();
+                    let sent: std::collections::BTreeSet<_> = listed.iter().filter_map(Value::as_str).collect();
+                    sent.len() == listed.len()
+                }
+            }
+            Self::Digest => value.as_str().is_some_and(|text| KeyDigest::parse(text).is_some()),
+            Self::Digests => is_list(value, ACTIVE_MAX, |text| KeyDigest::parse(text).is_some()),
             Self::Secrets => is_list(value, SECRETS_MAX, |text| SigningSecret::parse(text).is_some()),
         }
     }
@@ -290,15 +347,17 @@ impl Allowed {
         match self {
             Self::Switch => text.parse::<bool>().map_or_else(|_| Value::from(text), Value::from),
             Self::Whole { .. } => text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from),
-            Self::Texts { .. } | Self::Digests | Self::Secrets => Value::from(read_list(text)),
-            Self::SocketAddress | Self::Word(_) | Self::Text { .. } | Self::Secret { .. } => Value::from(text),
+            Self::Texts { .. } | Self::Words(_) | Self::Digests | Self::Secrets => Value::from(read_list(text)),
+            Self::SocketAddress | Self::Word(_) | Self::Text { .. } | Self::Secret { .. } | Self::Digest => {
+                Value::from(text)
+            }
         }
     }
 
     /// Whether a refused value may be shown. Somebody may have put a key where its digest belongs.
     #[must_use]
     pub const fn may_be_shown(self) -> bool {
-        !matches!(self, Self::Digests | Self::Secrets | Self::Secret { .. })
+        !matches!(self, Self::Digest | Self::Digests | Self::Secrets | Self::Secret { .. })
     }
 }
 
@@ -346,8 +405,16 @@ impl fmt::Display for Allowed {
             Self::Texts { count_max, length_min, length_max } => {
                 write!(formatter, "a list of 1 to {count_max} texts of {length_min} to {length_max} characters")
             }
+            Self::Words(words) => {
+                let quoted: Vec<_> = words.iter().map(|word| format!("{word:?}")).collect();
+                write!(formatter, "a list of some of {}, each once", quoted.join(", "))
+            }
+            Self::Digest => formatter.write_str("a SHA-256 digest of 64 hexadecimal digits"),
             Self::Digests => {
-                write!(formatter, "a list of 1 to {DIGESTS_MAX} SHA-256 digests of 64 hexadecimal digits each")
+                write!(
+                    formatter,
+                    "a list of 1 to {ACTIVE_MAX} SHA-256 digests of 64 hexadecimal digits each: the key in use and the next"
+                )
             }
             Self::Secrets => {
                 write!(
@@ -391,6 +458,7 @@ mod tests {
                     "prepaid",
                     "amount_max",
                     "time_zone",
+                    "limit",
                     "guard",
                     "verdicts",
                     "test_numbers",

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::callers::{IssuerTable, KeyTable};
+use super::limits::LimitTable;
 use super::postgres::{Ledger, Postgres};
 use super::redis::{Ephemeral, Redis};
 
@@ -48,6 +50,8 @@ pub struct Tables {
     pub csp: BTreeMap<String, CspTable>,
     /// `[partner.<id>]`
     pub partner: BTreeMap<String, PartnerTable>,
+    /// `[issuer.<id>]`
+    pub issuer: BTreeMap<String, IssuerTable>,
 }
 
 /// Ports, deadlines and what bounds the load.
@@ -58,6 +62,10 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Where those who run the gateway ask for health and metrics.
     pub admin_listen: SocketAddr,
+    /// File of the token that those show who change something over the operations port.
+    pub admin_token_file: Option<PathBuf>,
+    /// Whether gRPC reflection is there. `None`: in a sandbox only.
+    pub reflection: Option<bool>,
     /// Where the ledger and the permanent key are. `None` in a sandbox only: a temporary directory.
     pub data_dir: Option<PathBuf>,
     /// Milliseconds for a request that names no deadline.
@@ -66,18 +74,32 @@ pub struct Server {
     pub deadline_min_ms: u32,
     /// Most milliseconds that a request is given, whatever it names.
     pub deadline_max_ms: u32,
-    /// Most connections on the main port; more wait to be accepted.
+    /// Most connections on the main port; one more takes the place of one without requests.
     pub connections_max: usize,
+    /// Most of them from one address; one more is closed.
+    pub connections_per_address_max: usize,
+    /// Most connections on the operations port.
+    pub admin_connections_max: usize,
     /// Most requests at work at a time; more are refused with `service-unavailable`.
     pub requests_in_flight_max: usize,
     /// Most requests at a time on one HTTP/2 connection.
     pub streams_per_connection_max: u32,
+    /// Most bytes of a request's headers.
+    pub header_bytes_max: u32,
+    /// Most headers of a request.
+    pub headers_max: usize,
     /// Milliseconds that the headers of a request may take to arrive.
     pub header_read_timeout_ms: u32,
+    /// Milliseconds that the body of a JSON request may take to arrive.
+    pub body_read_timeout_ms: u32,
     /// Seconds after which a connection without requests is closed.
     pub idle_timeout_s: u32,
+    /// Seconds after which a connection takes no more requests. `None`: never.
+    pub connection_age_max_s: Option<u32>,
     /// Seconds that requests at work are given at a shutdown.
     pub drain_s: u32,
+    /// `[server.tls]`
+    pub tls: TlsTable,
 }
 
 impl Default for Server {
@@ -85,16 +107,69 @@ impl Default for Server {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
             admin_listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090),
+            admin_token_file: None,
+            reflection: None,
             data_dir: None,
             deadline_default_ms: 10_000,
             deadline_min_ms: 100,
             deadline_max_ms: 30_000,
             connections_max: 10_000,
+            connections_per_address_max: 10_000,
+            admin_connections_max: 64,
             requests_in_flight_max: 4_096,
             streams_per_connection_max: 256,
+            header_bytes_max: 16_384,
+            headers_max: 100,
             header_read_timeout_ms: 10_000,
+            body_read_timeout_ms: 10_000,
             idle_timeout_s: 300,
+            connection_age_max_s: None,
             drain_s: 10,
+            tls: TlsTable::default(),
+        }
+    }
+}
+
+/// Whether callers show certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientAuth {
+    /// Those who have one may.
+    Optional,
+    /// Nobody is let in without one.
+    Required,
+}
+
+/// `[server.tls]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsTable {
+    /// File of the certificate, and of those between it and its authority. `None`: no TLS.
+    pub cert_file: Option<PathBuf>,
+    /// File of its private key.
+    pub key_file: Option<PathBuf>,
+    /// File of the authorities whose client certificates are trusted. `None`: none is asked for.
+    pub client_ca_file: Option<PathBuf>,
+    /// Whether callers show certificates, where there are authorities.
+    pub client_auth: ClientAuth,
+    /// Milliseconds that a handshake may take, the wait for its turn included.
+    pub handshake_timeout_ms: u32,
+    /// Most handshakes at a time.
+    pub handshakes_max: usize,
+    /// Seconds between two looks for changed files.
+    pub check_s: u32,
+}
+
+impl Default for TlsTable {
+    fn default() -> Self {
+        Self {
+            cert_file: None,
+            key_file: None,
+            client_ca_file: None,
+            client_auth: ClientAuth::Optional,
+            handshake_timeout_ms: 5_000,
+            handshakes_max: 1_024,
+            check_s: 10,
         }
     }
 }
@@ -330,6 +405,8 @@ pub struct CspTable {
     pub amount_max: Option<String>,
     /// Where its days begin.
     pub time_zone: String,
+    /// What may be spent through it.
+    pub limit: BTreeMap<String, LimitTable>,
     /// What keeps it from taking others along when it fails.
     pub guard: GuardTable,
     /// Its refusal codes → public texts.
@@ -363,6 +440,7 @@ impl Default for CspTable {
             prepaid: true,
             amount_max: None,
             time_zone: "UTC".to_owned(),
+            limit: BTreeMap::new(),
             guard: GuardTable::default(),
             verdicts: BTreeMap::new(),
             test_numbers: None,
@@ -450,8 +528,16 @@ impl Default for CspSmsTable {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PartnerTable {
-    /// Digests of its API keys.
+    /// Digests of its API keys that are good for everything, for ever.
     pub key_sha256: Vec<String>,
+    /// `[partner.<id>.key.<name>]`: keys with an end, or that are not good for everything.
+    pub key: BTreeMap<String, KeyTable>,
+    /// Names of its client certificates.
+    pub certificates: Vec<String>,
+    /// What they are good for. `None`: everything.
+    pub certificate_scopes: Option<Vec<String>>,
+    /// Whether its keys and tokens count only together with one of them.
+    pub certificate_required: bool,
     /// Its CSPs; the first stands in where an address routes nowhere.
     pub csps: Vec<String>,
     /// Minutes within which a PIN must have been validated before a first charge.
@@ -460,8 +546,26 @@ pub struct PartnerTable {
     pub sms: Option<PartnerSmsTable>,
     /// Where its events go.
     pub webhook: Option<WebhookTable>,
+    /// How many calls it may make.
+    pub rate: RateTable,
     /// What it sells.
     pub product: BTreeMap<String, ProductTable>,
+}
+
+/// `[partner.<id>.rate]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RateTable {
+    /// Calls a second, at all gateways together.
+    pub per_second: u32,
+    /// Most calls at once, after a while without any.
+    pub burst: u32,
+}
+
+impl Default for RateTable {
+    fn default() -> Self {
+        Self { per_second: 5_000, burst: 10_000 }
+    }
 }
 
 /// `[partner.<id>.sms]`: all of it or nothing, since a partner may have CSPs with different messages.

@@ -15,6 +15,8 @@ mod pb {
     tonic::include_proto!("onbill.csp.v1");
 }
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use http::{HeaderValue, Uri};
 use tonic::metadata::{Ascii, MetadataValue};
@@ -27,6 +29,7 @@ use crate::domain::account::Account;
 use crate::domain::address::Msisdn;
 use crate::domain::ids::{ChargeCode, Reference};
 use crate::domain::transaction::settle::Receipt;
+use crate::ports::Cause;
 use crate::ports::csp::{CallContext, ChargeOrder, Csp, CspError, Identifier, Inquiry, RefundOrder, Sms, Voiding};
 
 /// How an adapter process is reached.
@@ -93,6 +96,10 @@ impl GrpcCsp {
 
 #[async_trait]
 impl Csp for GrpcCsp {
+    fn would_take(&self, _time_left: Duration) -> Result<(), Cause> {
+        Ok(())
+    }
+
     async fn account(
         &self,
         who: &Identifier,

@@ -2,19 +2,21 @@
 //!
 //! Invariant: a call that is turned away here has applied nothing and says so. At most so many calls are under way, so
 //! many wait and no longer than their bound; inquiries and voids have places of their own, so that neither they nor the
-//! purchases can take all. No call outlives its budget by more than a grace, whatever the adapter behind does. When to
+//! purchases can take all. A call that has waited until its time would run out before the operator
+//! answers is not begun. No call outlives its budget by more than a grace, whatever the adapter behind does. When to
 //! leave an operator alone is `domain::breaker`; whether to send again is decided above.
 
 mod lane;
 mod measures;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use lane::{Lane, Place};
+use lane::{Lane, Place, Step};
 use measures::{Measures, Verb};
 
 use crate::domain::account::Account;
@@ -51,8 +53,18 @@ pub struct Guarded {
     breaker: Option<Mutex<Breaker>>,
     calls: Lane,
     inquiries: Lane,
+    /// Microseconds that its answers take at least, of late: it falls at once and rises slowly.
+    answers_us: AtomicU64,
     measures: Measures,
 }
+
+/// A call that has waited so long may have too little time left. One that has not is sent, however little it has: the
+/// operator alone knows what it does in that time.
+const WAITED_MIN: Duration = Duration::from_millis(1);
+/// Why calls are turned away.
+const LEFT_ALONE: &str = "the CSP has failed too often and is left alone for a while";
+const FULL: &str = "too many calls to the CSP are under way";
+const TOO_LATE: &str = "the time for the call would run out before the CSP answers";
 
 impl Guarded {
     /// Puts bounds around an operator.
@@ -65,8 +77,28 @@ impl Guarded {
             breaker: settings.breaker.map(|rule| Mutex::new(Breaker::new(rule))),
             calls: lane("calls", settings.calls_max),
             inquiries: lane("inquiries", settings.inquiries_max),
+            answers_us: AtomicU64::new(0),
             measures: Measures::new(id),
         }
+    }
+
+    /// Whether the operator could answer within this time. Where it seems that it could not, the next caller is believed
+    /// a little more, so that nobody is turned away for what was true long ago.
+    fn could_answer_within(&self, time_left: Duration) -> bool {
+        let least_us = self.answers_us.load(Ordering::Relaxed);
+        let could = time_left.as_micros() >= u128::from(least_us);
+        if !could {
+            self.answers_us.store(least_us.saturating_sub(least_us.div_ceil(8)), Ordering::Relaxed);
+        }
+        could
+    }
+
+    fn answered_after(&self, took: Duration) {
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let least_us = self.answers_us.load(Ordering::Relaxed);
+        let risen = least_us.saturating_add(took_us.saturating_sub(least_us).div_euclid(16));
+        let now_us = if least_us == 0 { took_us } else { risen.min(took_us) };
+        self.answers_us.store(now_us, Ordering::Relaxed);
     }
 
     /// Lets a call through, with what is left of its budget.
@@ -80,7 +112,6 @@ impl Guarded {
     }
 
     async fn admit(&self, verb: Verb, call: &CallContext) -> Result<(CallContext, Entered<'_>), &'static str> {
-        const LEFT_ALONE: &str = "the CSP has failed too often and is left alone for a while";
         let asked = Instant::now();
         // Before it waits: for an operator that is left alone there is nothing to wait for.
         if !self.breaker().is_none_or(|breaker| breaker.would_admit(self.now_ms())) {
@@ -90,9 +121,16 @@ impl Guarded {
             Verb::Inquire | Verb::Void => &self.inquiries,
             Verb::Account | Verb::Charge | Verb::Refund | Verb::Notify => &self.calls,
         };
-        let place = lane.place(call.budget).await.ok_or("too many calls to the CSP are under way")?;
-        let budget = call.budget.checked_sub(asked.elapsed()).filter(|left| !left.is_zero());
-        let budget = budget.ok_or("the time for the call ran out while it waited")?;
+        let step = match verb {
+            Verb::Account | Verb::Inquire => Step::First,
+            Verb::Charge | Verb::Refund | Verb::Notify | Verb::Void => Step::Later,
+        };
+        let place = lane.place(step, call.partner.as_ref(), call.budget).await.ok_or(FULL)?;
+        let waited = asked.elapsed();
+        let budget = call.budget.checked_sub(waited).filter(|left| !left.is_zero()).ok_or(TOO_LATE)?;
+        if waited >= WAITED_MIN && !self.could_answer_within(budget) {
+            return Err(TOO_LATE);
+        }
         let ticket = match self.breaker() {
             None => None,
             Some(mut breaker) => Some(breaker.admit(self.now_ms()).ok_or(LEFT_ALONE)?),
@@ -147,6 +185,9 @@ impl Entered<'_> {
             Err(CspError::Unknown(_)) => ("unknown", Ended::Failed),
         };
         self.guarded.measures.ended(self.verb, outcome, began.elapsed());
+        if ended == Ended::Answered {
+            self.guarded.answered_after(began.elapsed());
+        }
         self.guarded.ended(self.ticket.take(), ended);
         answer
     }
@@ -162,6 +203,17 @@ impl Drop for Entered<'_> {
 
 #[async_trait]
 impl Csp for Guarded {
+    fn would_take(&self, time_left: Duration) -> Result<(), Cause> {
+        let left_alone = self.breaker().is_some_and(|breaker| !breaker.would_admit(self.now_ms()));
+        let why = match (left_alone, self.calls.is_full(), self.could_answer_within(time_left)) {
+            (true, _, _) => LEFT_ALONE,
+            (_, true, _) => FULL,
+            (_, _, false) => TOO_LATE,
+            (false, false, true) => return Ok(()),
+        };
+        Err(Cause::new(why))
+    }
+
     async fn account(
         &self,
         who: &Identifier,

@@ -8,6 +8,8 @@ mod wire;
 mod exchange;
 mod verdict;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use http::{HeaderValue, Method, Uri};
 
@@ -20,6 +22,7 @@ use crate::domain::account::Account;
 use crate::domain::address::Msisdn;
 use crate::domain::ids::{ChargeCode, Reference};
 use crate::domain::transaction::settle::Receipt;
+use crate::ports::Cause;
 use crate::ports::csp::{CallContext, ChargeOrder, Csp, CspError, Identifier, Inquiry, RefundOrder, Sms, Voiding};
 
 /// How an operator is reached.
@@ -75,6 +78,10 @@ impl HttpCsp {
 
 #[async_trait]
 impl Csp for HttpCsp {
+    fn would_take(&self, _time_left: Duration) -> Result<(), Cause> {
+        Ok(())
+    }
+
     async fn account(
         &self,
         who: &Identifier,

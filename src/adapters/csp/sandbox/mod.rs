@@ -190,6 +190,10 @@ impl Sandbox {
 
 #[async_trait]
 impl Csp for Sandbox {
+    fn would_take(&self, _time_left: Duration) -> Result<(), Cause> {
+        Ok(())
+    }
+
     async fn account(
         &self,
         who: &Identifier,

@@ -1,7 +1,7 @@
 //! Commits a batch of units of work in one transaction of PostgreSQL.
 //!
-//! Invariant: rows are locked in the order of their keys before anything is judged, and new keys are written in that
-//! order after it, so that two gateways wait for one another and never in a circle; one that does all the same is told
+//! Invariant: rows are locked in the order of their keys, and after them counters in the order of their names, before
+//! anything is judged, and new keys are written in that order after it, so that two gateways wait for one another and never in a circle; one that does all the same is told
 //! so by the server and begins again. The table decides whether a key is new. No unit is answered before the server has
 //! answered the commit; a commit without an answer is an error, and may have been kept.
 //!
@@ -15,10 +15,12 @@ use tokio_postgres::{Client, Row, Statement};
 
 use super::super::judge::Stored;
 use super::connect::Connection;
+use super::counters::{self, Counters, Used};
 use super::error::Trouble;
 use super::plan::{Fate, Locked, Plan};
 use super::rows::{Fields, stored};
 use super::statements::{self, Advances, Decisions, Events, Inserts, Notes, Postings, Shares, TakeUps};
+use crate::domain::limits::CounterName;
 use crate::domain::transaction::{Expected, TransactionKey, UnitOfWork};
 
 /// Whether the commit may have been kept although there was an error.
@@ -44,7 +46,10 @@ pub(super) struct Writing {
     connection: Connection,
     slot: i32,
     lock: Statement,
+    make_counters: Statement,
+    lock_counters: Statement,
     insert: Statement,
+    count: Statement,
     shares: Statement,
     take_up: Statement,
     advance: Statement,
@@ -62,7 +67,10 @@ impl Writing {
         Ok(Self {
             slot,
             lock: client.prepare(statements::LOCK).await?,
+            make_counters: client.prepare(counters::MAKE).await?,
+            lock_counters: client.prepare(counters::LOCK).await?,
             insert: client.prepare(statements::INSERT).await?,
+            count: client.prepare(counters::WRITE).await?,
             shares: client.prepare(statements::SHARES).await?,
             take_up: client.prepare(statements::TAKE_UP).await?,
             advance: client.prepare(statements::ADVANCE).await?,
@@ -104,13 +112,16 @@ impl Writing {
     }
 
     async fn transact(&self, units: &[&UnitOfWork]) -> Result<Vec<Fate>, Failed> {
-        let keys = keys_to_lock(units);
-        let begun = if keys.is_empty() { Begun::NotYet } else { Begun::Already };
-        let rows = if keys.is_empty() { BTreeMap::new() } else { self.lock(&keys).await.map_err(Failed::NotKept)? };
-        let mut plan = Plan::of(units, rows);
+        let (keys, counters) = (keys_to_lock(units), Counters::of(units));
+        let begun = if keys.is_empty() && counters.is_empty() { Begun::NotYet } else { Begun::Already };
+        let (rows, used) = match begun {
+            Begun::NotYet => (BTreeMap::new(), BTreeMap::new()),
+            Begun::Already => self.lock(&keys, &counters).await.map_err(Failed::NotKept)?,
+        };
+        let mut plan = Plan::of(units, rows, used);
         let inserts = Inserts::of(units, &plan, self.slot);
-        // Shares that depend on which of the new records are new indeed can only be written when that is known.
-        let waits = inserts.places.iter().any(|place| units.get(*place).is_some_and(|unit| unit.hold.is_some()));
+        // What depends on which of the new records are new indeed can only be written when that is known.
+        let waits = inserts.places.iter().any(|place| units.get(*place).is_some_and(|unit| depends_on_its_row(unit)));
         if waits {
             let returned = self.query(&self.insert, &inserts.values()).await.map_err(Failed::NotKept)?;
             late(&mut plan, units, &inserts, &returned).map_err(Failed::NotKept)?;
@@ -123,19 +134,28 @@ impl Writing {
         Ok(plan.fates)
     }
 
-    /// Begins the transaction and locks rows in the order of their keys.
-    async fn lock(&self, keys: &BTreeSet<&TransactionKey>) -> Result<BTreeMap<TransactionKey, Locked>, Trouble> {
+    /// Begins the transaction, and locks rows in the order of their keys and then counters in that of their names.
+    async fn lock(&self, keys: &BTreeSet<&TransactionKey>, counters: &Counters<'_>) -> Result<LockedRows, Trouble> {
         let partners: Vec<Cow<'_, str>> = keys.iter().map(|key| stored(key.partner.as_str())).collect();
         let kinds: Vec<&str> = keys.iter().map(|key| key.kind.word()).collect();
         let ids: Vec<&str> = keys.iter().map(|key| key.ext_transaction_id.as_str()).collect();
         let values: [&(dyn ToSql + Sync); 3] = [&partners, &kinds, &ids];
-        let (begun, rows) = tokio::join!(
+        let (to_make, to_lock) = (counters.to_make(), counters.to_lock());
+        let rows = async { if keys.is_empty() { Ok(Vec::new()) } else { self.query(&self.lock, &values).await } };
+        let used = async {
+            if counters.is_empty() { Ok(Vec::new()) } else { self.query(&self.lock_counters, &to_lock).await }
+        };
+        let (begun, rows, made, used) = tokio::join!(
             biased;
             self.client().batch_execute(statements::BEGIN),
-            self.query(&self.lock, &values)
+            rows,
+            self.execute(&self.make_counters, counters.rows(), &to_make),
+            used
         );
         begun?;
-        rows?.iter().map(locked).collect()
+        let rows = rows?.iter().map(locked).collect::<Result<_, _>>()?;
+        made?;
+        Ok((rows, counters.locked(&used?)?))
     }
 
     /// Writes everything and commits, in one flight. Answers which records were new.
@@ -146,11 +166,12 @@ impl Writing {
         inserts: Option<&Inserts<'_>>,
         transaction: Begun,
     ) -> Result<Vec<Row>, Failed> {
-        let shares = Shares::of(plan);
+        let (shares, used) = (Shares::of(plan), Used::of(plan));
         let (take_ups, advances) = (TakeUps::of(units, plan), Advances::of(units, plan));
         let (notes, postings) = (Notes::of(units, plan), Postings::of(units, plan));
         let (events, decisions) = (Events::of(units, plan), Decisions::of(units, plan));
         let (share_values, take_up_values, advance_values) = (shares.values(), take_ups.values(), advances.values());
+        let used_values = used.values();
         let (note_values, posting_values) = (notes.values(), postings.values());
         let (event_values, decision_values) = (events.values(), decisions.values());
         let begin = async {
@@ -165,10 +186,11 @@ impl Writing {
                 Some(_) | None => Ok(Vec::new()),
             }
         };
-        let (begin, insert, shares, take_ups, advances, notes, postings, events, decisions, end) = tokio::join!(
+        let (begin, insert, counts, shares, take_ups, advances, notes, postings, events, decisions, end) = tokio::join!(
             biased;
             begin,
             insert,
+            self.execute(&self.count, used.rows(), &used_values),
             self.execute(&self.shares, shares.rows(), &share_values),
             self.execute(&self.take_up, take_ups.rows(), &take_up_values),
             self.execute(&self.advance, advances.rows(), &advance_values),
@@ -181,7 +203,7 @@ impl Writing {
         // The first error is the cause; those after it only say that the transaction is broken.
         begin.map_err(after_the_commit_was_sent)?;
         let rows = insert.map_err(after_the_commit_was_sent)?;
-        for written in [shares, take_ups, advances, notes, postings, events, decisions] {
+        for written in [counts, shares, take_ups, advances, notes, postings, events, decisions] {
             written.map_err(after_the_commit_was_sent)?;
         }
         end.map_err(|error| after_the_commit_was_sent(error.into()))?;
@@ -214,6 +236,15 @@ fn after_the_commit_was_sent(trouble: Trouble) -> Failed {
     if trouble.is_undone() || trouble.is_a_units_fault() { Failed::NotKept(trouble) } else { Failed::NotKnown(trouble) }
 }
 
+/// Rows and counters as they are locked.
+type LockedRows = (BTreeMap<TransactionKey, Locked>, BTreeMap<CounterName, i64>);
+
+/// Whether what belongs to a unit that begins a record can only be written once the record is: a share of a charge and what
+/// counters hold, which must not be taken for a record that is somebody else's, and an event, which needs its number.
+fn depends_on_its_row(unit: &UnitOfWork) -> bool {
+    unit.hold.is_some() || !unit.counters.is_empty() || unit.event.is_some()
+}
+
 /// Records that units change, and charges that they take a share of.
 fn keys_to_lock<'a>(units: &[&'a UnitOfWork]) -> BTreeSet<&'a TransactionKey> {
     let own = units.iter().filter(|unit| unit.expected != Expected::Absent).map(|unit| &unit.transaction.key);
@@ -231,11 +262,16 @@ fn locked(row: &Row) -> Result<(TransactionKey, Locked), Trouble> {
 }
 
 /// Units that were to begin records which somebody else has begun meanwhile.
+///
+/// The numbers of the others become known.
 fn late(plan: &mut Plan, units: &[&UnitOfWork], inserts: &Inserts<'_>, returned: &[Row]) -> Result<(), Trouble> {
-    if returned.len() == inserts.places.len() {
-        return Ok(());
+    let mut new = BTreeSet::new();
+    for row in returned {
+        let mut fields = Fields::of(row);
+        let key = fields.key()?;
+        plan.is_numbered(&key, fields.number()?);
+        new.insert(key);
     }
-    let new: BTreeSet<TransactionKey> = returned.iter().map(|row| Fields::of(row).key()).collect::<Result<_, _>>()?;
     for place in &inserts.places {
         if let Some(unit) = units.get(*place).filter(|unit| !new.contains(&unit.transaction.key)) {
             plan.is_late(*place, unit);

@@ -6,6 +6,7 @@
 //! order: `schema`, `plan`, `statements`, `batch`, `writer`, `pool`. What people ask of it is in `inspect` and `verify`.
 
 mod batch;
+mod counters;
 mod connect;
 mod error;
 mod inspect;

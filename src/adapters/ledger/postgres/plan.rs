@@ -1,12 +1,13 @@
 //! What is to be written of a batch: each unit judged on what the units before it leave.
 //!
-//! Invariant: a plan is made of values alone: the locked rows and the units, in their order. A unit that does not fit
+//! Invariant: a plan is made of values alone: the locked rows, counters among them, and the units, in their order. A unit that does not fit
 //! changes nothing for those after it. No record is written twice in one plan, since one statement writes it once: the
 //! second writing is left for the next batch. What is locked and how it is written is in `batch`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::judge::{Change, IllFormed, Judgement, Stored, judge};
+use crate::domain::limits::{CounterChange, CounterName};
 use crate::domain::transaction::{Hold, State, TransactionKey, UnitOfWork};
 
 /// A row that is locked, as far as units are judged by it.
@@ -36,6 +37,11 @@ pub(super) enum Fate {
     },
     /// What it expects is not there.
     Conflict,
+    /// This one of its counters has no room.
+    Over {
+        /// Its place among those of the unit.
+        counter: usize,
+    },
     /// It fits, and its record is written by a unit before it: it is judged again with the next batch.
     Later,
     /// Whoever made it has a fault.
@@ -49,12 +55,19 @@ pub(super) struct Plan {
     pub fates: Vec<Fate>,
     rows: BTreeMap<TransactionKey, Locked>,
     shared: BTreeSet<TransactionKey>,
+    /// What counters stand at, and whether that is to be written.
+    counters: BTreeMap<CounterName, (i64, bool)>,
 }
 
 impl Plan {
     /// Judges units over locked rows. What a unit begins need not be locked: the table knows its key, or does not.
-    pub(super) fn of(units: &[&UnitOfWork], rows: BTreeMap<TransactionKey, Locked>) -> Self {
-        let mut plan = Self { fates: Vec::with_capacity(units.len()), rows, shared: BTreeSet::new() };
+    pub(super) fn of(
+        units: &[&UnitOfWork],
+        rows: BTreeMap<TransactionKey, Locked>,
+        counters: BTreeMap<CounterName, i64>,
+    ) -> Self {
+        let counters = counters.into_iter().map(|(counter, used_minor)| (counter, (used_minor, false))).collect();
+        let mut plan = Self { fates: Vec::with_capacity(units.len()), rows, shared: BTreeSet::new(), counters };
         let mut written: BTreeSet<&TransactionKey> = BTreeSet::new();
         for unit in units {
             let key = &unit.transaction.key;
@@ -62,11 +75,15 @@ impl Plan {
                 Err(fault) => Fate::IllFormed(fault),
                 Ok(Judgement::Conflict) => Fate::Conflict,
                 Ok(Judgement::Write { .. }) if written.contains(key) => Fate::Later,
+                Ok(Judgement::Write { .. }) if let Some(counter) = plan.first_without_room(&unit.counters) => {
+                    Fate::Over { counter }
+                }
                 Ok(Judgement::Write { .. }) if !unit.hold.as_ref().is_none_or(|hold| plan.take_share(hold)) => {
                     Fate::Conflict
                 }
                 Ok(Judgement::Write { change, version }) => {
                     written.insert(key);
+                    plan.count(&unit.counters, CounterChange::after);
                     plan.leave(unit, change, version);
                     Fate::Write { change, version }
                 }
@@ -85,7 +102,7 @@ impl Plan {
             Fate::Write { change, version } => {
                 Some((place, *unit, *change, *version, self.sequence(&unit.transaction.key)))
             }
-            Fate::Conflict | Fate::Later | Fate::IllFormed(_) => None,
+            Fate::Conflict | Fate::Over { .. } | Fate::Later | Fate::IllFormed(_) => None,
         })
     }
 
@@ -99,11 +116,30 @@ impl Plan {
         self.shared.iter().filter_map(|key| self.rows.get(key))
     }
 
-    /// A unit that was to begin a record turns out to be late: somebody else's is there. Its share of a charge is given
-    /// back; whoever was refused for want of it is told to look again, as after any conflict.
+    /// What counters stand at that were changed.
+    pub(super) fn counters(&self) -> impl Iterator<Item = (&CounterName, i64)> {
+        let changed = self.counters.iter().filter(|(_, (_, is_changed))| *is_changed);
+        changed.map(|(counter, (used_minor, _))| (counter, *used_minor))
+    }
+
+    /// The number that the ledger has given a new record.
+    pub(super) fn is_numbered(&mut self, key: &TransactionKey, sequence: i64) {
+        if let Some(row) = self.rows.get_mut(key) {
+            row.sequence = sequence;
+        }
+    }
+
+    /// A unit that was to begin a record turns out to be late: somebody else's is there. Its share of a charge, and what it
+    /// holds on counters, is given back; whoever was refused for want of it is told to look again, as after any conflict.
     pub(super) fn is_late(&mut self, place: usize, unit: &UnitOfWork) {
         if let Some(fate) = self.fates.get_mut(place) {
             *fate = Fate::Conflict;
+        }
+        if !unit.counters.is_empty() {
+            self.count(&unit.counters, CounterChange::before);
+            for fate in self.fates.iter_mut().filter(|fate| matches!(fate, Fate::Over { .. })) {
+                *fate = Fate::Conflict;
+            }
         }
         if let Some(hold) = &unit.hold {
             let back = Hold {
@@ -112,6 +148,21 @@ impl Plan {
                 done_minor: hold.done_minor.saturating_neg(),
             };
             self.take_share(&back);
+        }
+    }
+
+    /// The place of the first counter that would be above its ceiling.
+    fn first_without_room(&self, changes: &[CounterChange]) -> Option<usize> {
+        changes.iter().position(|change| {
+            !change.has_room(self.counters.get(&change.counter).map_or(0, |(used_minor, _)| *used_minor))
+        })
+    }
+
+    /// Changes counters.
+    fn count(&mut self, changes: &[CounterChange], become_minor: fn(&CounterChange, i64) -> i64) {
+        for change in changes {
+            let (used_minor, is_changed) = self.counters.entry(change.counter.clone()).or_default();
+            (*used_minor, *is_changed) = (become_minor(change, *used_minor), true);
         }
     }
 
@@ -153,6 +204,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::limits;
     use crate::domain::transaction::settle::{self, Heard, Receipt};
     use crate::domain::transaction::{Expected, Transaction, samples};
 
@@ -179,7 +231,8 @@ mod tests {
     #[test]
     fn a_hundred_refunds_of_one_batch_keep_the_cap() {
         let units: Vec<_> = (0..100).map(|number| begun(&format!("r{number}"), "-0.35")).collect();
-        let plan = Plan::of(&units.iter().collect::<Vec<_>>(), BTreeMap::from([locked(&success(), 7)]));
+        let plan =
+            Plan::of(&units.iter().collect::<Vec<_>>(), BTreeMap::from([locked(&success(), 7)]), BTreeMap::new());
         assert_eq!(written(&plan), 28);
         let shares: Vec<_> = plan.shares().map(|row| (row.sequence, row.held_minor, row.done_minor)).collect();
         assert_eq!(shares, [(7, 980, 0)], "one writing of one row");
@@ -188,7 +241,8 @@ mod tests {
     #[test]
     fn a_refund_that_comes_too_late_gives_its_share_back() {
         let units = [begun("r1", "-6"), begun("r2", "-6")];
-        let mut plan = Plan::of(&units.iter().collect::<Vec<_>>(), BTreeMap::from([locked(&success(), 7)]));
+        let mut plan =
+            Plan::of(&units.iter().collect::<Vec<_>>(), BTreeMap::from([locked(&success(), 7)]), BTreeMap::new());
         assert_eq!((plan.fates[1], written(&plan)), (Fate::Conflict, 1));
         plan.is_late(0, &units[0]);
         assert_eq!(plan.fates, [Fate::Conflict, Fate::Conflict]);
@@ -204,8 +258,39 @@ mod tests {
         let moment = samples::moment(samples::now());
         let booked = settle::by_answer(&next, &Heard::Booked(receipt), &samples::profile(), &moment);
         let units = [&begun, &begun, &booked];
-        let plan = Plan::of(&units, BTreeMap::new());
+        let plan = Plan::of(&units, BTreeMap::new(), BTreeMap::new());
         let insert = Fate::Write { change: Change::Insert, version: 1 };
         assert_eq!(plan.fates, [insert, Fate::Conflict, Fate::Later]);
+    }
+
+    /// A charge that holds on one counter, which may come to 10.00.
+    fn limited(id: &str, amount: &str) -> UnitOfWork {
+        let on = limits::from_text("purchase/day/2026-11-23/").expect("a counter");
+        let record = Transaction { counted: on, ..samples::charge(id, amount) };
+        let counter = record.counted[0].counter(&record);
+        let change = CounterChange { counter, by_minor: record.money.minor, ceiling_minor: Some(1000) };
+        UnitOfWork { counters: vec![change], ..UnitOfWork::of(record, Expected::Absent) }
+    }
+
+    #[test]
+    fn a_hundred_charges_of_one_batch_are_judged_one_after_the_other() {
+        let units: Vec<_> = (0..100).map(|number| limited(&format!("c{number}"), "0.35")).collect();
+        let counter = units[0].counters[0].counter.clone();
+        let used = BTreeMap::from([(counter.clone(), 100)]);
+        let plan = Plan::of(&units.iter().collect::<Vec<_>>(), BTreeMap::new(), used);
+        assert_eq!(written(&plan), 25);
+        assert_eq!(plan.fates[25..], [Fate::Over { counter: 0 }; 75]);
+        assert_eq!(plan.counters().collect::<Vec<_>>(), [(&counter, 975)], "one writing of one row");
+    }
+
+    #[test]
+    fn what_a_charge_holds_that_comes_too_late_is_given_back_and_nobody_is_refused_for_it() {
+        let units = [limited("c1", "6"), limited("c2", "6"), limited("c3", "3")];
+        let units: Vec<_> = units.iter().collect();
+        let mut plan = Plan::of(&units, BTreeMap::new(), BTreeMap::new());
+        assert_eq!((plan.fates[1], written(&plan)), (Fate::Over { counter: 0 }, 2));
+        plan.is_late(0, units[0]);
+        assert_eq!((plan.fates[0], plan.fates[1], written(&plan)), (Fate::Conflict, Fate::Conflict, 1));
+        assert_eq!(plan.counters().map(|(_, used_minor)| used_minor).sum::<i64>(), 300);
     }
 }

@@ -17,6 +17,7 @@ use crate::domain::address::Address;
 use crate::domain::ids::{
     AccountRef, ChargeCode, CspId, ExtTransactionId, InstanceId, PartnerId, ProductId, Reference,
 };
+use crate::domain::limits::{self, Counted};
 use crate::domain::money::{Currency, Decimal, Money};
 use crate::domain::transaction::{Compared, Kind, Lease, State, Transaction, TransactionKey};
 
@@ -25,7 +26,7 @@ pub(super) const TRANSACTION: &str = "t.partner, t.kind, t.ext_id, t.reference, 
      t.sent_address_type, t.sent_address, t.sent_account_id, t.sent_product, t.sent_amount, t.sent_currency, \
      t.sent_description, t.sent_reference_id, t.csp, t.account_ref, t.charge_code, t.amount_minor, t.currency, \
      t.accepted_at_us, t.failure, t.private_note, t.refunds_held_minor, t.refunds_done_minor, t.lease_owner, \
-     t.lease_until_us, t.due_at_us, t.sent_before_us, t.inquiries, t.stuck";
+     t.lease_until_us, t.due_at_us, t.sent_before_us, t.inquiries, t.stuck, t.counted";
 
 /// A text as it is stored. One text is stored in one way, so that what is stored can be looked for.
 pub(super) fn stored(text: &str) -> Cow<'_, str> {
@@ -150,6 +151,10 @@ impl<'row> Fields<'row> {
         self.text_or_null(|text| words::kept_address(kind.as_deref()?, text))
     }
 
+    fn counted(&mut self) -> Result<Vec<Counted>, Trouble> {
+        Ok(self.text_or_null(limits::from_text)?.unwrap_or_default())
+    }
+
     fn lease(&mut self) -> Result<Option<Lease>, Trouble> {
         let owner = self.words_or_null(InstanceId::new)?;
         let until = self.time_or_null()?;
@@ -186,6 +191,7 @@ pub(super) fn transaction(fields: &mut Fields<'_>) -> Result<Transaction, Troubl
         sent_before: fields.time()?,
         inquiries: fields.number()?,
         stuck: fields.words_or_null(|text| Arc::from(text))?,
+        counted: fields.counted()?,
     })
 }
 

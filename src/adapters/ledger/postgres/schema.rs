@@ -23,7 +23,7 @@ struct Step {
     runs_from: i32,
 }
 
-const STEPS: [Step; 1] = [Step { text: V1, runs_from: 1 }];
+const STEPS: [Step; 2] = [Step { text: V1, runs_from: 1 }, Step { text: V2, runs_from: 1 }];
 
 /// How long one who migrates waits for another who does.
 const TURN_MS: u32 = 120_000;
@@ -134,8 +134,19 @@ CREATE TABLE tallies (
 );
 ";
 
+/// Spend limits: what counts against each, and which counters a record is counted on (its limits, periods and first days,
+/// as `domain::limits` writes them). Counters are locked in the order of their names, byte by byte. Releases before this
+/// one may go on for as long as no limit is configured.
+const V2: &str = "
+ALTER TABLE transactions ADD COLUMN counted TEXT;
+CREATE TABLE counters (
+    name TEXT COLLATE \"C\" CONSTRAINT counters_pkey PRIMARY KEY,
+    used_minor BIGINT NOT NULL
+);
+";
+
 /// Constraints and indexes that a whole schema has, each with its table.
-pub(super) const OBJECTS: [(&str, &[&str]); 5] = [
+pub(super) const OBJECTS: [(&str, &[&str]); 6] = [
     (
         "transactions",
         &[
@@ -179,6 +190,7 @@ pub(super) const OBJECTS: [(&str, &[&str]); 5] = [
     ),
     ("decisions", &["decisions_pkey", "decisions_transaction", "decisions_as"]),
     ("tallies", &["tallies_pkey"]),
+    ("counters", &["counters_pkey"]),
 ];
 
 /// What schema a database has.

@@ -15,6 +15,7 @@ use crate::domain::Time;
 use crate::domain::account::SealedAccountId;
 use crate::domain::address::Address;
 use crate::domain::ids::ExtTransactionId;
+use crate::domain::limits;
 use crate::domain::transaction::{BookAccount, COMPARED_VERSION, Transaction, UnitOfWork};
 
 /// Whatever the server's default is.
@@ -38,15 +39,15 @@ pub(super) const INSERT: &str = "\
 WITH fresh AS (INSERT INTO transactions (partner, kind, ext_id, reference, state, version, lease_owner, \
   lease_until_us, due_at_us, sent_before_us, inquiries, failure, private_note, stuck, accepted_at_us, csp, account_ref, \
   charge_code, amount_minor, currency, compared_version, sent_address_type, sent_address, sent_account_id, \
-  sent_product, sent_amount, sent_currency, sent_description, sent_reference_id) \
+  sent_product, sent_amount, sent_currency, sent_description, sent_reference_id, counted) \
  SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::bigint[], $7::text[], \
   $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[], $13::text[], $14::text[], $15::bigint[], \
   $16::text[], $17::text[], $18::text[], $19::bigint[], $20::text[], $21::integer[], $22::text[], $23::text[], \
-  $24::text[], $25::text[], $26::text[], $27::text[], $28::text[], $29::text[]) \
- ON CONFLICT (partner, kind, ext_id) DO NOTHING RETURNING partner, kind, ext_id), \
-counted AS (INSERT INTO tallies (slot, records) SELECT $30::integer, count(*) FROM fresh \
+  $24::text[], $25::text[], $26::text[], $27::text[], $28::text[], $29::text[], $30::text[]) \
+ ON CONFLICT (partner, kind, ext_id) DO NOTHING RETURNING partner, kind, ext_id, seq), \
+tallied AS (INSERT INTO tallies (slot, records) SELECT $31::integer, count(*) FROM fresh \
  ON CONFLICT (slot) DO UPDATE SET records = tallies.records + excluded.records) \
-SELECT partner, kind, ext_id FROM fresh";
+SELECT partner, kind, ext_id, seq FROM fresh";
 
 /// What refunds hold of their charges, one row for each charge.
 pub(super) const SHARES: &str = "\
@@ -56,9 +57,9 @@ FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n (seq, held, done) WHE
 /// What released records are taken up with: what their new intent has decided anew, and nothing of the request.
 pub(super) const TAKE_UP: &str = "\
 UPDATE transactions AS t SET accepted_at_us = n.accepted_at_us, csp = n.csp, account_ref = n.account_ref, \
- charge_code = n.charge_code, amount_minor = n.amount_minor, currency = n.currency \
-FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[]) \
- AS n (seq, accepted_at_us, csp, account_ref, charge_code, amount_minor, currency) WHERE t.seq = n.seq";
+ charge_code = n.charge_code, amount_minor = n.amount_minor, currency = n.currency, counted = n.counted \
+FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[]) \
+ AS n (seq, accepted_at_us, csp, account_ref, charge_code, amount_minor, currency, counted) WHERE t.seq = n.seq";
 
 /// Where records have moved to. What refunds hold of them is not touched.
 pub(super) const ADVANCE: &str = "\
@@ -142,7 +143,7 @@ arrays! {
     /// Of [`TAKE_UP`].
     TakeUps {
         seq: i64, accepted_at_us: i64, csp: Text<'a>, account_ref: Text<'a>, charge_code: Text<'a>, amount_minor: i64,
-        currency: &'a str,
+        currency: &'a str, counted: Option<String>,
     }
 }
 arrays! {
@@ -195,6 +196,7 @@ impl<'a> TakeUps<'a> {
                 stored(record.charge_code.as_str()),
                 record.money.minor,
                 record.money.currency.code(),
+                limits::to_text(&record.counted),
             );
         }
         take_ups
@@ -360,6 +362,7 @@ pub(super) struct Inserts<'a> {
     currency: Vec<&'a str>,
     compared_version: Vec<i32>,
     sent: Sent<'a>,
+    counted: Vec<Option<String>>,
 }
 
 /// What was sent, as it is compared.
@@ -414,6 +417,7 @@ impl<'a> Inserts<'a> {
         sent.currency.push(stored(&compared.currency));
         sent.description.push(stored(&compared.description));
         sent.reference_id.push(compared.reference_id.as_ref().map(ExtTransactionId::as_str));
+        self.counted.push(limits::to_text(&record.counted));
     }
 
     pub(super) fn values(&self) -> Values<'_> {
@@ -438,7 +442,7 @@ impl<'a> Inserts<'a> {
             &self.sent.description,
             &self.sent.reference_id,
         ]);
-        values.push(&self.slot);
+        values.extend::<[&(dyn ToSql + Sync); 2]>([&self.counted, &self.slot]);
         values
     }
 }

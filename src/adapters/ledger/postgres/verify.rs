@@ -14,8 +14,9 @@ use super::super::shown::named;
 use super::super::soundness::{self, Charged, Facts, Line, Shares, Told};
 use super::error::Trouble;
 use super::inspect::{PORTION, unreadable};
-use super::rows::{self, Fields, TRANSACTION};
+use super::rows::{self, Fields, TRANSACTION, stored};
 use super::schema;
+use crate::domain::limits::{self, CounterChange};
 use crate::domain::transaction::{Kind, Transaction};
 use crate::ports::inspection::{Finding, InspectionError, Named, Progress, Verified};
 use crate::ports::secrets::Secrets;
@@ -34,6 +35,22 @@ FROM transactions WHERE kind = 'refund' GROUP BY 1, 2;
 CREATE UNIQUE INDEX ON onbill_shares (partner, charge_id);
 ANALYZE onbill_shares;
 ";
+
+/// What records add up to on each counter, whatever that comes to.
+const COUNTED: &str = "
+CREATE TEMPORARY TABLE onbill_counted (name TEXT COLLATE \"C\" PRIMARY KEY, sum_minor NUMERIC NOT NULL) ON COMMIT DROP";
+
+/// Adds what the records of a portion count as.
+const ADD_UP: &str = "INSERT INTO onbill_counted AS c (name, sum_minor) \
+    SELECT n.name, n.minor FROM unnest($1::text[], $2::bigint[]) AS n (name, minor) \
+    ON CONFLICT (name) DO UPDATE SET sum_minor = c.sum_minor + excluded.sum_minor";
+
+/// Each counter that does not say what it should: its name, what it says and what records add up to.
+const COUNTERS: &str = "
+SELECT coalesce(c.name, s.name), c.used_minor, coalesce(s.sum_minor, 0)::text
+FROM counters AS c FULL JOIN onbill_counted AS s ON s.name = c.name
+WHERE coalesce(c.used_minor, 0) <> coalesce(s.sum_minor, 0) OR (c.name IS NULL AND s.sum_minor <> 0)
+ORDER BY 1";
 
 /// Facts that SQL finds across records, each as (rule, text, statement). A statement gives one row for each record that
 /// it finds: sequence, partner, kind and id, or NULLs where there is no record to name.
@@ -74,7 +91,7 @@ const ACROSS: [(&str, &str, &str); 5] = [
 fn records_text() -> String {
     format!(
         "SELECT t.seq, t.compared_version, s.held, s.done, d.decided_as, c.state, c.currency, c.csp, c.account_ref, \
-         c.sent_product, {TRANSACTION} FROM transactions AS t \
+         c.sent_product, c.counted, {TRANSACTION} FROM transactions AS t \
          LEFT JOIN onbill_shares AS s ON t.kind = 'charge' AND s.partner = t.partner AND s.charge_id = t.ext_id \
          LEFT JOIN LATERAL (SELECT o.* FROM transactions AS o WHERE t.kind = 'refund' AND o.partner = t.partner \
           AND o.kind = 'charge' AND o.ext_id = coalesce(t.sent_reference_id, t.ext_id) LIMIT 1) AS c ON TRUE \
@@ -106,6 +123,8 @@ pub(super) async fn verify<'a>(
     verification.part("the records", ended).await?;
     let ended = verification.across().await;
     verification.part("what lies across records", ended).await?;
+    let ended = verification.counters().await;
+    verification.part("the counters of limits", ended).await?;
     Ok(verification.done)
 }
 
@@ -138,6 +157,8 @@ impl From<io::Error> for Ended {
 struct Belongings {
     lines: BTreeMap<i64, Vec<Line>>,
     told: BTreeMap<i64, Vec<Told>>,
+    /// What its records count as, by the name of the counter as it is stored.
+    counts: BTreeMap<String, i64>,
 }
 
 impl Verification<'_> {
@@ -182,6 +203,7 @@ impl Verification<'_> {
         let snapshot = self.snapshot;
         (self.tell)(&Progress::Stage("adding up refunds"))?;
         snapshot.batch_execute(SHARES).await?;
+        snapshot.batch_execute(COUNTED).await?;
         let counts =
             "SELECT (SELECT count(*) FROM transactions), (SELECT coalesce(sum(records), 0)::bigint FROM tallies)";
         let row = snapshot.query_one(counts, &[]).await?;
@@ -197,13 +219,31 @@ impl Verification<'_> {
             let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(()) };
             let mut belongings = self.belongings(first.try_get(0)?, last.try_get(0)?).await?;
             for row in &rows {
-                self.record(row, &mut belongings)?;
+                let mut counts = self.record(row, &mut belongings)?;
+                while let Some((counter, by_minor)) = counts.pop() {
+                    let sum = belongings.counts.entry(counter).or_insert(0_i64);
+                    *sum = sum.saturating_add(by_minor);
+                }
                 self.done.records = self.done.records.saturating_add(1);
                 if self.done.records.checked_rem(PROGRESS_RECORDS) == Some(0) {
                     (self.tell)(&Progress::Checked { records: self.done.records, of })?;
                 }
             }
+            if !belongings.counts.is_empty() {
+                let (names, sums): (Vec<String>, Vec<i64>) = belongings.counts.into_iter().unzip();
+                snapshot.execute(ADD_UP, &[&names, &sums]).await?;
+            }
         }
+    }
+
+    /// Counters of spend limits, each against what the records add up to.
+    async fn counters(&mut self) -> Result<(), Ended> {
+        (self.tell)(&Progress::Stage("comparing counters of limits with records"))?;
+        for row in self.snapshot.query(COUNTERS, &[]).await? {
+            let (name, says, sum): (&str, Option<i64>, &str) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            self.found(soundness::COUNTER, None, soundness::counter_differs(name, says, sum))?;
+        }
+        Ok(())
     }
 
     async fn belongings(&self, first: i64, last: i64) -> Result<Belongings, Ended> {
@@ -228,7 +268,8 @@ impl Verification<'_> {
         Ok(belongings)
     }
 
-    fn record(&mut self, row: &Row, belongings: &mut Belongings) -> Result<(), Ended> {
+    /// Checks one record, and answers what it counts as.
+    fn record(&mut self, row: &Row, belongings: &mut Belongings) -> Result<Vec<(String, i64)>, Ended> {
         let sequence: i64 = row.try_get(0)?;
         let lines = belongings.lines.remove(&sequence).unwrap_or_default();
         let told = belongings.told.remove(&sequence).unwrap_or_default();
@@ -238,13 +279,15 @@ impl Verification<'_> {
             Ok(facts) => Facts { lines, told, ..facts },
             Err(trouble) => {
                 let named = named_by_row(sequence, row);
-                return Ok(self.found("row", Some(named), format!("cannot be read: {trouble}"))?);
+                self.found("row", Some(named), format!("cannot be read: {trouble}"))?;
+                return Ok(Vec::new());
             }
         };
         for (rule, text) in soundness::check(&facts) {
             self.found(rule, Some(named(sequence, &facts.record)), text)?;
         }
-        Ok(())
+        let count = |change: CounterChange| (stored(change.counter.as_str()).into_owned(), change.by_minor);
+        Ok(limits::counts_as(&facts.record).into_iter().map(count).collect())
     }
 
     /// What only many records together can show.
@@ -282,11 +325,11 @@ fn facts(row: &Row, secrets: Option<&dyn Secrets>) -> Result<Facts, Trouble> {
 
 fn charged(fields: &mut Fields<'_>) -> Result<Option<Charged>, Trouble> {
     let mut text = || fields.words_or_null(ToOwned::to_owned);
-    let columns = [text()?, text()?, text()?, text()?, text()?];
+    let (columns, counted) = ([text()?, text()?, text()?, text()?, text()?], text()?);
     let [Some(state), Some(currency), Some(csp), Some(account_ref), Some(product)] = columns else {
         return Ok(None);
     };
-    Ok(Some(Charged { state, currency, csp, account_ref, product }))
+    Ok(Some(Charged { state, currency, csp, account_ref, product, counted }))
 }
 
 fn count(length: usize) -> u64 {

@@ -221,6 +221,7 @@ impl Writer {
             let outcome = match fate {
                 Fate::Write { version, .. } => Ok(Commit::Done { version }),
                 Fate::Conflict => Ok(Commit::Conflict),
+                Fate::Over { counter } => Ok(Commit::Over { counter }),
                 Fate::IllFormed(fault) => Err(LedgerUnavailable(Cause::new(fault))),
                 Fate::Later => {
                     later.push(unit);

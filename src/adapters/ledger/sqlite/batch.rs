@@ -11,6 +11,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use super::super::judge::{Change, IllFormed, Judgement, judge};
 use super::error::unavailable;
 use super::statements;
+use crate::domain::limits::CounterChange;
 use crate::domain::transaction::UnitOfWork;
 use crate::ports::Cause;
 use crate::ports::ledger::{Commit, LedgerUnavailable};
@@ -59,6 +60,9 @@ fn apply(connection: &Connection, unit: &UnitOfWork) -> rusqlite::Result<Result<
         Err(fault) => return Ok(Err(fault)),
     };
     // First what may still turn out not to fit: when it does, nothing has been written yet.
+    if let Some(counter) = first_without_room(connection, &unit.counters)? {
+        return Ok(Ok(Commit::Over { counter }));
+    }
     if let Some(hold) = &unit.hold
         && !statements::take_share(connection, hold)?
     {
@@ -77,6 +81,9 @@ fn apply(connection: &Connection, unit: &UnitOfWork) -> rusqlite::Result<Result<
         Change::Move => statements::advance(connection, sequence, record, version)?,
         Change::Note => statements::note(connection, sequence, record, version)?,
     }
+    for change in &unit.counters {
+        statements::count(connection, change)?;
+    }
     statements::post(connection, sequence, &unit.postings)?;
     if let Some(event) = &unit.event {
         statements::tell(connection, sequence, event)?;
@@ -85,6 +92,17 @@ fn apply(connection: &Connection, unit: &UnitOfWork) -> rusqlite::Result<Result<
         statements::decide(connection, sequence, decision)?;
     }
     Ok(Ok(Commit::Done { version }))
+}
+
+/// The place of the first counter that would be above its ceiling. Nobody else writes meanwhile, and what is given back
+/// needs no room.
+fn first_without_room(connection: &Connection, changes: &[CounterChange]) -> rusqlite::Result<Option<usize>> {
+    for (place, change) in changes.iter().enumerate().filter(|(_, change)| change.ceiling_minor.is_some()) {
+        if !change.has_room(statements::used_minor(connection, &change.counter)?) {
+            return Ok(Some(place));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether an error speaks of one unit, and not of the file or the disk: what was to be written breaks the schema, or

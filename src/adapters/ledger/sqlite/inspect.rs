@@ -77,8 +77,8 @@ impl LedgerInspection for LedgerFile {
         line: &mut dyn FnMut(&Exported) -> io::Result<()>,
     ) -> Result<u64, InspectionError> {
         let connection = self.open_known()?;
-        let has_decisions = schema::version(&connection).map_err(unreadable)? >= 2;
-        let mut statement = connection.prepare(&export_text(query, has_decisions)).map_err(unreadable)?;
+        let version = schema::version(&connection).map_err(unreadable)?;
+        let mut statement = connection.prepare(&export_text(query, version)).map_err(unreadable)?;
         let since_us = query.since.map_or(i64::MIN, Time::as_microsecond);
         let until_us = query.until.map_or(i64::MAX, Time::as_microsecond);
         let partner = query.partner.as_ref().map(PartnerId::as_str);
@@ -95,7 +95,7 @@ impl LedgerInspection for LedgerFile {
         let connection = self.open_known()?;
         let text = format!(
             "SELECT seq, {} FROM transactions WHERE stuck IS NOT NULL ORDER BY accepted_at_us, seq LIMIT ?1",
-            rows::TRANSACTION
+            rows::columns_of(schema::version(&connection).map_err(unreadable)?)
         );
         let read = || -> rusqlite::Result<Vec<StuckRecord>> {
             connection
@@ -116,9 +116,12 @@ impl LedgerInspection for LedgerFile {
 }
 
 /// One partner's come by the index of time; without one, all come in the order in which they were begun.
-fn export_text(query: &ExportQuery, has_decisions: bool) -> String {
-    let columns: Vec<String> = rows::TRANSACTION.split(',').map(|column| format!("t.{}", column.trim())).collect();
-    let (decided_by, decisions) = if has_decisions {
+fn export_text(query: &ExportQuery, schema: i32) -> String {
+    let columns = rows::columns_of(schema);
+    let columns = columns.split(',').map(str::trim);
+    let of_table = |column| if column == "NULL" { "NULL".to_owned() } else { format!("t.{column}") };
+    let columns: Vec<String> = columns.map(of_table).collect();
+    let (decided_by, decisions) = if schema >= 2 {
         ("d.decided_by", "LEFT JOIN decisions AS d ON d.transaction_seq = t.seq")
     } else {
         ("NULL", "")

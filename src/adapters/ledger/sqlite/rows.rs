@@ -15,6 +15,7 @@ use crate::domain::address::Address;
 use crate::domain::ids::{
     AccountRef, ChargeCode, CspId, ExtTransactionId, InstanceId, PartnerId, ProductId, Reference,
 };
+use crate::domain::limits::{self, Counted};
 use crate::domain::money::{Currency, Decimal, Money};
 use crate::domain::transaction::{Compared, Kind, Lease, State, Transaction, TransactionKey};
 
@@ -22,7 +23,16 @@ use crate::domain::transaction::{Compared, Kind, Lease, State, Transaction, Tran
 pub(super) const TRANSACTION: &str = "partner, kind, ext_id, reference, state, version, \
      sent_address_type, sent_address, sent_account_id, sent_product, sent_amount, sent_currency, sent_description, \
      sent_reference_id, csp, account_ref, charge_code, amount_minor, currency, accepted_at_us, failure, private_note, \
-     refunds_held_minor, refunds_done_minor, lease_owner, lease_until_us, due_at_us, sent_before_us, inquiries, stuck";
+     refunds_held_minor, refunds_done_minor, lease_owner, lease_until_us, due_at_us, sent_before_us, inquiries, stuck, \
+     counted";
+
+/// The schema from which on there are counters.
+pub(super) const COUNTERS_SINCE: i32 = 3;
+
+/// The same of a file whose schema is older, and is read as it is.
+pub(super) fn columns_of(schema: i32) -> String {
+    if schema >= COUNTERS_SINCE { TRANSACTION.to_owned() } else { TRANSACTION.replace("counted", "NULL") }
+}
 
 /// A column holds what no release of ours has written.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +117,10 @@ impl<'row, 'statement> Fields<'row, 'statement> {
         self.text_or_null(|text| words::kept_address(kind?, text))
     }
 
+    fn counted(&mut self) -> Result<Vec<Counted>, Error> {
+        Ok(self.text_or_null(limits::from_text)?.unwrap_or_default())
+    }
+
     fn lease(&mut self) -> Result<Option<Lease>, Error> {
         let owner = self.words_or_null(InstanceId::new)?;
         let until = self.time_or_null()?;
@@ -149,6 +163,7 @@ pub(super) fn transaction(fields: &mut Fields<'_, '_>) -> Result<Transaction, Er
         sent_before: fields.time()?,
         inquiries: fields.number()?,
         stuck: fields.words_or_null(Arc::from)?,
+        counted: fields.counted()?,
     })
 }
 

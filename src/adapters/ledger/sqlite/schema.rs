@@ -18,7 +18,7 @@ const APPLICATION_ID: i32 = 0x6F6E_626C;
 const CHECKED_WHOLE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Each brings a file from the schema that is its index to the next.
-const MIGRATIONS: [&str; 2] = [V1, V2];
+const MIGRATIONS: [&str; 3] = [V1, V2, V3];
 
 /// Text and words are stored as the API spells them, so that the file can be read without this program; times are
 /// microseconds since 1970, money is minor units. What was `sent` is compared with repeats and never changed.
@@ -111,6 +111,17 @@ CREATE TABLE decisions (
     decided_by TEXT NOT NULL,
     evidence TEXT NOT NULL
 ) STRICT;
+";
+
+/// Spend limits: what counts against each, and which counters a record is counted on (its limits, periods and first days,
+/// as `domain::limits` writes them). A counter is never deleted, so that what is given back late finds it: there are
+/// fewer than charges, which are kept for ever too.
+const V3: &str = "
+ALTER TABLE transactions ADD COLUMN counted TEXT;
+CREATE TABLE counters (
+    name TEXT NOT NULL PRIMARY KEY,
+    used_minor INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Refuses a file that is none of ours, or of a newer release. It changes nothing.

@@ -16,6 +16,7 @@ use crate::domain::account::SealedAccountId;
 use crate::domain::address::Address;
 use crate::domain::event::Event;
 use crate::domain::ids::ExtTransactionId;
+use crate::domain::limits::{self, CounterChange, CounterName};
 use crate::domain::transaction::decide::Decision;
 use crate::domain::transaction::{
     BookAccount, COMPARED_VERSION, Hold, Kind, Posting, Status, Transaction, TransactionKey,
@@ -48,9 +49,9 @@ pub(super) fn insert(connection: &Connection, record: &Transaction, version: u32
             "INSERT INTO transactions (partner, kind, ext_id, reference, state, version, lease_owner, lease_until_us, \
              due_at_us, sent_before_us, inquiries, failure, private_note, stuck, accepted_at_us, csp, account_ref, \
              charge_code, amount_minor, currency, compared_version, sent_address_type, sent_address, sent_account_id, \
-             sent_product, sent_amount, sent_currency, sent_description, sent_reference_id) \
+             sent_product, sent_amount, sent_currency, sent_description, sent_reference_id, counted) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, \
-             ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)",
+             ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30)",
         )?
         .execute(params![
             record.key.partner.as_str(),
@@ -82,6 +83,7 @@ pub(super) fn insert(connection: &Connection, record: &Transaction, version: u32
             &*sent.currency,
             &*sent.description,
             sent.reference_id.as_ref().map(ExtTransactionId::as_str),
+            limits::to_text(&record.counted),
         ])?;
     Ok(connection.last_insert_rowid())
 }
@@ -91,7 +93,7 @@ pub(super) fn take_up(connection: &Connection, sequence: i64, record: &Transacti
     connection
         .prepare_cached(
             "UPDATE transactions SET accepted_at_us = ?2, csp = ?3, account_ref = ?4, charge_code = ?5, \
-             amount_minor = ?6, currency = ?7 WHERE seq = ?1",
+             amount_minor = ?6, currency = ?7, counted = ?8 WHERE seq = ?1",
         )?
         .execute(params![
             sequence,
@@ -101,6 +103,7 @@ pub(super) fn take_up(connection: &Connection, sequence: i64, record: &Transacti
             record.charge_code.as_str(),
             record.money.minor,
             record.money.currency.code(),
+            limits::to_text(&record.counted),
         ])
         .map(drop)
 }
@@ -166,6 +169,26 @@ pub(super) fn take_share(connection: &Connection, hold: &Hold) -> rusqlite::Resu
             hold.done_minor,
         ])
         .map(|changed| changed == 1)
+}
+
+/// Minor units that a counter stands at; one that is not there stands at none.
+pub(super) fn used_minor(connection: &Connection, counter: &CounterName) -> rusqlite::Result<i64> {
+    let found = connection
+        .prepare_cached("SELECT used_minor FROM counters WHERE name = ?1")?
+        .query_row([counter.as_str()], |row| row.get(0))
+        .optional()?;
+    Ok(found.unwrap_or_default())
+}
+
+/// Changes a counter. Whether it has room was looked at before.
+pub(super) fn count(connection: &Connection, change: &CounterChange) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO counters (name, used_minor) VALUES (?1, ?2) \
+             ON CONFLICT (name) DO UPDATE SET used_minor = used_minor + excluded.used_minor",
+        )?
+        .execute(params![change.counter.as_str(), change.by_minor])
+        .map(drop)
 }
 
 /// Writes the double entry of a transaction.

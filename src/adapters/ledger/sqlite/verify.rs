@@ -14,6 +14,7 @@ use super::super::soundness::{self, Charged, Facts, Line, Shares, Told};
 use super::inspect::unreadable;
 use super::rows::{self, Fields};
 use super::schema;
+use crate::domain::limits::{self, CounterChange};
 use crate::domain::transaction::{Kind, Transaction};
 use crate::ports::inspection::{Finding, InspectionError, Named, Progress, Verified};
 use crate::ports::secrets::Secrets;
@@ -35,6 +36,18 @@ SELECT partner, coalesce(sent_reference_id, ext_id),
     CASE WHEN state = 'success' THEN amount_minor ELSE 0 END
 FROM main.transactions WHERE kind = 'refund'
 ON CONFLICT (partner, charge_id) DO UPDATE SET held = held + excluded.held, done = done + excluded.done;
+";
+
+/// What records add up to on each counter. A sum that overflows becomes a real number, which cannot be read as a sum.
+const COUNTED: &str = "
+CREATE TEMP TABLE counted (name TEXT NOT NULL PRIMARY KEY, sum_minor INTEGER NOT NULL) WITHOUT ROWID;
+";
+
+/// Each counter with what it says and what it should: name, said, sum. One that is not there says nothing.
+const COUNTERS: &str = "
+SELECT name, used_minor, coalesce(sum_minor, 0) FROM main.counters LEFT JOIN temp.counted USING (name)
+UNION ALL
+SELECT name, NULL, sum_minor FROM temp.counted WHERE name NOT IN (SELECT name FROM main.counters)
 ";
 
 /// Facts that SQL finds across records, each as (rule, text, statement). A statement gives one row for each record that
@@ -102,6 +115,7 @@ pub(super) fn verify<'a>(
     verification.file()?;
     verification.attempt("the sums of refunds", Verification::records)?;
     verification.attempt("what lies across records", Verification::across)?;
+    verification.attempt("the counters of limits", Verification::counters)?;
     Ok(verification.done)
 }
 
@@ -182,11 +196,14 @@ impl Verification<'_> {
         let of: i64 = connection.query_row("SELECT coalesce(max(seq), 0) FROM transactions", [], |row| row.get(0))?;
         let of = u64::try_from(of).unwrap_or_default();
         (self.tell)(&Progress::Stage("checking every record"))?;
-        let text =
-            format!("SELECT seq, compared_version, {} FROM transactions NOT INDEXED ORDER BY seq", rows::TRANSACTION);
+        let text = format!(
+            "SELECT seq, compared_version, {} FROM transactions NOT INDEXED ORDER BY seq",
+            rows::columns_of(self.done.schema)
+        );
         let mut statement = connection.prepare(&text)?;
         let mut rows = statement.query([])?;
         let mut before = 0_i64;
+        connection.execute_batch(COUNTED)?;
         while let Some(row) = rows.next()? {
             let sequence: i64 = row.get(0)?;
             self.gap(before, sequence)?;
@@ -225,6 +242,9 @@ impl Verification<'_> {
                 return Ok(self.found("row", Some(named), format!("cannot be read: {error}"))?);
             }
         };
+        for change in limits::counts_as(&record) {
+            add_up(self.connection, &change)?;
+        }
         let facts = self.facts(sequence, compared_version, record)?;
         self.done.postings = self.done.postings.saturating_add(count(facts.lines.len()));
         self.done.events = self.done.events.saturating_add(count(facts.told.len()));
@@ -239,7 +259,7 @@ impl Verification<'_> {
         let (mut shares, mut charged) = (Shares::default(), None);
         match record.key.kind {
             Kind::Charge => shares = shares_of(connection, &record)?,
-            Kind::Refund => charged = charge_of(connection, &record)?,
+            Kind::Refund => charged = charge_of(connection, &record, self.done.schema)?,
         }
         Ok(Facts {
             compared_version,
@@ -251,6 +271,24 @@ impl Verification<'_> {
             reference: self.secrets.map(|secrets| secrets.reference(&record.key)),
             record,
         })
+    }
+
+    /// Counters of spend limits, each against what the records add up to.
+    fn counters(&mut self) -> Result<(), Ended> {
+        if self.done.schema < rows::COUNTERS_SINCE {
+            return Ok(());
+        }
+        (self.tell)(&Progress::Stage("comparing counters of limits with records"))?;
+        let connection = self.connection;
+        let mut statement = connection.prepare(COUNTERS)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let (name, says, sum): (String, Option<i64>, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            if says.unwrap_or_default() != sum {
+                self.found(soundness::COUNTER, None, soundness::counter_differs(&name, says, sum))?;
+            }
+        }
+        Ok(())
     }
 
     /// What only many records together can show.
@@ -315,18 +353,31 @@ fn shares_of(connection: &Connection, charge: &Transaction) -> rusqlite::Result<
     Ok(found.unwrap_or_default())
 }
 
-fn charge_of(connection: &Connection, refund: &Transaction) -> rusqlite::Result<Option<Charged>> {
+fn charge_of(connection: &Connection, refund: &Transaction, schema: i32) -> rusqlite::Result<Option<Charged>> {
     let Some(key) = refund.charge_key() else { return Ok(None) };
+    let counted = if schema >= rows::COUNTERS_SINCE { "counted" } else { "NULL" };
     connection
-        .prepare_cached(
-            "SELECT state, currency, csp, account_ref, sent_product FROM transactions \
+        .prepare_cached(&format!(
+            "SELECT state, currency, csp, account_ref, sent_product, {counted} FROM transactions \
              WHERE partner = ?1 AND kind = 'charge' AND ext_id = ?2",
-        )?
+        ))?
         .query_row(params![key.partner.as_str(), key.ext_transaction_id.as_str()], |row| {
             let (state, currency, csp) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            Ok(Charged { state, currency, csp, account_ref: row.get(3)?, product: row.get(4)? })
+            let (account_ref, product, counted) = (row.get(3)?, row.get(4)?, row.get(5)?);
+            Ok(Charged { state, currency, csp, account_ref, product, counted })
         })
         .optional()
+}
+
+/// Adds what a record counts as to the sum of one of its counters.
+fn add_up(connection: &Connection, change: &CounterChange) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO temp.counted (name, sum_minor) VALUES (?1, ?2) \
+             ON CONFLICT (name) DO UPDATE SET sum_minor = sum_minor + excluded.sum_minor",
+        )?
+        .execute(params![change.counter.as_str(), change.by_minor])
+        .map(drop)
 }
 
 fn decided_as(connection: &Connection, sequence: i64) -> rusqlite::Result<Option<String>> {

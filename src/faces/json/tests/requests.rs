@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -285,10 +285,7 @@ impl http_body::Body for Broken {
 #[tokio::test]
 async fn a_body_that_does_not_arrive_is_503_and_one_that_breaks_off_is_a_finding() {
     let recorder = Recorder::default();
-    let JsonFace(face) = recorder.face();
-    let mut face = Arc::into_inner(face).expect("nobody else has it");
-    face.body_wait = Duration::from_millis(1);
-    let face = JsonFace(Arc::new(face));
+    let face = recorder.face().waiting(Duration::from_millis(1));
     let request = Request::post("/pin").header("content-type", "application/json");
     let read = Read::of(face.answer(request.body(Endless).expect("a request")).await).await;
     assert_eq!((read.status, read.header("retry-after"), recorder.count()), (503, Some("1"), 0));

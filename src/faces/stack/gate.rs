@@ -1,0 +1,106 @@
+//! What a call passes before anything of it is read: path, authentication, rate, load.
+//!
+//! Invariant: in this order, and once for each call, over whichever face it comes. A JSON request passes here before its
+//! body is read, so that whoever has no key, or too many calls, costs no memory; what it was let through with travels with
+//! it to the layers behind. How a call is refused is not here.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
+use metrics::{counter, describe_counter};
+
+use super::places::{Place, Places};
+use crate::domain::catalogue::ErrorCode;
+use crate::domain::directory::Partner;
+use crate::domain::ids::PartnerId;
+use crate::faces::auth::Callers;
+use crate::faces::grpc::RETRY_AFTER_S;
+use crate::faces::status::ApiError;
+use crate::flows::Gateway;
+use crate::flows::rate::{Over, Rates, Standing};
+
+/// What a partner may do (draft-ietf-httpapi-ratelimit-headers-10, section 3).
+const POLICY_HEADER: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// What is left of it (section 4).
+const LIMIT_HEADER: HeaderName = HeaderName::from_static("ratelimit");
+/// Calls over the rate, by partner.
+const LIMITED: &str = "onbill_rate_limited_total";
+
+/// Who was let through. It holds the call's place until the last copy is gone.
+#[derive(Clone)]
+pub(super) struct Admitted {
+    pub partner: Arc<Partner>,
+    pub standing: Option<Standing>,
+    _place: Arc<Place>,
+}
+
+/// Why a call was not let through.
+pub(super) struct Refused {
+    pub error: ApiError,
+    pub standing: Option<Standing>,
+}
+
+impl From<ErrorCode> for Refused {
+    fn from(code: ErrorCode) -> Self {
+        Self { error: ApiError::new(code), standing: None }
+    }
+}
+
+/// The layers before anything is read.
+pub(super) struct Gate {
+    pub callers: Callers,
+    pub rates: Arc<Rates>,
+    pub places: Arc<Places>,
+    /// The methods that need a key.
+    pub paths: HashSet<String>,
+}
+
+impl Gate {
+    pub(super) fn new(callers: Callers, rates: Arc<Rates>, places: Arc<Places>, paths: HashSet<String>) -> Self {
+        describe_counter!(LIMITED, "Calls that were refused since their partner was over its rate.");
+        Self { callers, rates, places, paths }
+    }
+
+    /// Lets a call of a method through.
+    pub(super) async fn admit(
+        &self,
+        gateway: &Gateway,
+        path: &str,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<Admitted, Refused> {
+        if !self.paths.contains(path) {
+            return Err(ErrorCode::NotFound.into());
+        }
+        let partner = self.callers.admit(path, headers, extensions).await;
+        let partner = partner.map_err(|error| Refused { error, standing: None })?;
+        let admitted = self.rates.admit(&partner.id, &gateway.ephemeral, gateway.clock.as_ref()).await;
+        let standing = admitted.map_err(|Over { standing }| over(&partner.id, standing))?;
+        let place = self.places.take(&partner.id).ok_or_else(|| Refused {
+            error: ApiError::new(ErrorCode::ServiceUnavailable).retry_after(RETRY_AFTER_S),
+            standing,
+        })?;
+        Ok(Admitted { partner, standing, _place: Arc::new(place) })
+    }
+}
+
+fn over(partner: &PartnerId, standing: Standing) -> Refused {
+    counter!(LIMITED, "partner" => partner.as_str().to_owned()).increment(1);
+    let error = ApiError::new(ErrorCode::TooManyRequests).retry_after(standing.reset_s);
+    Refused { error, standing: Some(standing) }
+}
+
+/// Tells a partner its quota, in the form of the draft: the burst within the time in which it flows in, what is left of
+/// it, and when it is whole again.
+pub(super) fn tell(standing: Option<Standing>, headers: &mut HeaderMap) {
+    let Some(Standing { rate, left, reset_s }) = standing else { return };
+    let window_s = rate.burst.div_ceil(rate.per_second.max(1));
+    let policy = format!("\"partner\";q={};w={window_s}", rate.burst);
+    let limit = format!("\"partner\";r={left};t={reset_s}");
+    for (name, text) in [(POLICY_HEADER, policy), (LIMIT_HEADER, limit)] {
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert(name, value);
+        }
+    }
+}
