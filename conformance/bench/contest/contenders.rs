@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::gateway::{Bench, KEY, Proc};
+use super::gateway::{Bench, KEY, OTT_KEY, Proc};
 use super::idle;
 use super::machine;
 use super::peers;
@@ -126,7 +126,7 @@ pub const CONTENDERS: &[Contender] = &[
         run: |bench| {
             let csp = bench.bare(&["csp", "0"], true)?;
             let gateway = bench.gateway(&Bench::with_csp(&csp.url))?;
-            bench.load(&gateway.url, &[gateway.pid()], &JSON)
+            bench.load(&gateway.url, &[gateway.pid()], &[&JSON[..], &["--api-key", OTT_KEY]].concat())
         },
     },
     Contender {
@@ -219,9 +219,7 @@ fn get(bench: &Bench) -> Result<Sample, String> {
     let data = directory.path().join("data");
     std::fs::create_dir_all(&data).map_err(|error| error.to_string())?;
     idle::a_million_charges(&data, idle::RUN, MILLION)?;
-    let mut command = bench.machine.server(&bench.onbill.to_string_lossy());
-    command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"]).arg(&data);
-    let gateway = Proc::start(command, Some(directory))?;
+    let gateway = bench.sandbox_on(directory)?;
     let known = MILLION.to_string();
     let load = ["--in-flight", "64", "--connections", "1", "--mix", "get", "--run", idle::RUN, "--known", &known];
     bench.load(&gateway.url, &[gateway.pid()], &load)
@@ -233,7 +231,8 @@ fn slow_csp(bench: &Bench) -> Result<Sample, String> {
     const TWO_CALLS_US: f64 = 40_000.0;
     let csp = bench.bare(&["csp", "20"], true)?;
     let gateway = bench.gateway(&Bench::with_csp(&csp.url))?;
-    let load = ["--rate", SLOW_CSP_RATE, "--in-flight", "512", "--connections", "8", "--mix", "charge"];
+    let load =
+        ["--rate", SLOW_CSP_RATE, "--in-flight", "512", "--connections", "8", "--mix", "charge", "--api-key", OTT_KEY];
     let mut sample = bench.load(&gateway.url, &[gateway.pid()], &load)?;
     for time in [&mut sample.p50_us, &mut sample.p99_us, &mut sample.p999_us] {
         *time = time.map(|micros| micros - TWO_CALLS_US);

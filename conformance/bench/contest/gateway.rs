@@ -19,12 +19,21 @@ use super::servers::{postgres, redis};
 
 /// The key of the sandbox's partner.
 pub const KEY: &str = "demo-key";
-/// What every gateway has on. Logs are as a gateway in use has them.
+/// The key of the partner where there is no sandbox: the sandbox's keys are taken nowhere else.
+pub const OTT_KEY: &str = "an-ott-that-is-measured";
+/// What every gateway has on, beside what it has by default: keys, deadlines, bounds of load and of connections, metrics.
+/// Partners have a rate, which is counted at each call, and is so high that nobody is turned away.
 const EVERYTHING_ON: &str = "
 [log]
 filter = \"info\"
+[server]
+connections_max = 12000
+connections_per_address_max = 12000
 ";
 const SANDBOX: &str = "
+[partner.demo-ott.rate]
+per_second = 1000000
+burst = 1000000
 [sandbox]
 enabled = true
 ";
@@ -115,7 +124,11 @@ impl Bench {
 
     /// A gateway with this configuration beside everything that is on, and how it was started.
     pub fn gateway(&self, config: &str) -> Result<Proc, String> {
-        let directory = self.directory();
+        self.gateway_on(self.directory(), config)
+    }
+
+    /// The same, with a directory in which `data` may be there already.
+    fn gateway_on(&self, directory: TempDir, config: &str) -> Result<Proc, String> {
         let file = directory.path().join("onbill.toml");
         std::fs::write(&file, format!("{EVERYTHING_ON}{config}")).map_err(|error| error.to_string())?;
         let mut command = self.machine.server(&self.onbill.to_string_lossy());
@@ -129,6 +142,11 @@ impl Bench {
         self.gateway(SANDBOX)
     }
 
+    /// A sandbox whose data is there already.
+    pub fn sandbox_on(&self, directory: TempDir) -> Result<Proc, String> {
+        self.gateway_on(directory, SANDBOX)
+    }
+
     /// Settings of a gateway on PostgreSQL and Redis. All gateways of one key and one operator are one.
     pub fn on_stores(&self, shared: &Path, database: &str) -> String {
         let (redis, key) = (self.redis().address(), shared.join("master.key"));
@@ -136,7 +154,7 @@ impl Bench {
             std::fs::write(&key, [7_u8; 32]).expect("a key");
         }
         format!(
-            "{SANDBOX}dir = \"{}\"\n[keys]\nmaster_key_file = \"{}\"\n[ledger]\nstore = \"postgres\"\n[postgres]\nurl = \"{database}\"\ntls = \"disable\"\n[ephemeral]\nstore = \"redis\"\n[redis]\nurl = \"redis://{redis}\"\n",
+            "{SANDBOX}dir = \"{}\"\n[keys]\nmaster_key_file = \"{}\"\n[ledger]\nstore = \"postgres\"\n[postgres]\nurl = \"{database}\"\ntls = \"disable\"\n[ephemeral]\nstore = \"redis\"\n[redis]\naddresses = [\"{redis}\"]\n",
             shared.display(),
             key.display(),
         )
@@ -144,9 +162,9 @@ impl Bench {
 
     /// Settings of a gateway whose one CSP is at a URL.
     pub fn with_csp(url: &str) -> String {
-        let digest = onbill::domain::api_key::KeyDigest::of(KEY.as_bytes());
+        let digest = onbill::domain::api_key::KeyDigest::of(OTT_KEY.as_bytes());
         format!(
-            "[csp.operator]\nadapter = \"http\"\nurl = \"{url}\"\ncurrency = \"MXN\"\nmsisdn_pattern = \"^[0-9]{{10}}$\"\nforget_after_s = 60\n[csp.operator.guard]\ncalls_max = 1024\n[partner.ott]\nkey_sha256 = [\"{digest}\"]\ncsps = [\"operator\"]\n[partner.ott.product.ott-basic.charge_codes]\noperator = \"BASIC\"\n"
+            "[csp.operator]\nadapter = \"http\"\nurl = \"{url}\"\ncurrency = \"MXN\"\nmsisdn_pattern = \"^[0-9]{{10}}$\"\nforget_after_s = 60\n[csp.operator.guard]\ncalls_max = 1024\n[partner.ott]\nkey_sha256 = [\"{digest}\"]\ncsps = [\"operator\"]\n[partner.ott.rate]\nper_second = 1000000\nburst = 1000000\n[partner.ott.product.ott-basic.charge_codes]\noperator = \"BASIC\"\n"
         )
     }
 
