@@ -1,7 +1,7 @@
 # The project's recipes. Continuous integration calls these and nothing else.
 # A fresh machine needs a Rust toolchain, and for `make test` apt-get or the packages that it names.
 
-.PHONY: run test sim check fmt lint doc outside crash certify bench instructions clean help
+.PHONY: run test sim check fmt lint doc outside crash certify bench instructions image fuzz clean help
 
 CARGO := cargo
 CARGO_FLAGS := --locked
@@ -9,6 +9,7 @@ SEEDS := 100000
 FIRST := 0
 KILLS ?= 300
 STORE ?= sqlite
+FUZZ_S ?= 20
 PROFILE := --release
 ONLY :=
 ROUNDS := 3
@@ -60,6 +61,14 @@ bench: ## Measures the gateway beside what it is held against; the report is tar
 instructions: ## Counts the instructions of calls in the debug build, and says which have grown by more than 5 %.
 	$(CARGO) build $(CARGO_FLAGS)
 	conformance/bench/instructions
+
+image: ## Builds deploy/Containerfile and runs what comes out: not root, read-only, no capabilities. As root, on Debian.
+	conformance/install image
+	$(CARGO) build $(CARGO_FLAGS)
+	conformance/deployed/image
+
+fuzz: ## Fuzzes each reader of foreign bytes for FUZZ_S seconds (20), where there is a C++ compiler.
+	conformance/fuzz/run $(FUZZ_S)
 
 clean: ## Removes everything that was built.
 	$(CARGO) clean

@@ -67,6 +67,9 @@ enum Plain {
     /// List and send again what partners' endpoints did not take.
     #[command(subcommand, arg_required_else_help = true)]
     Webhook(commands::webhook::Command),
+    /// Check the audit log.
+    #[command(subcommand, arg_required_else_help = true)]
+    Audit(commands::audit::Command),
     /// Print a completion script for a shell.
     Completions(commands::completions::Arguments),
 }
@@ -112,6 +115,7 @@ fn run(command: Plain, out: &mut dyn io::Write, err: &mut dyn io::Write) -> io::
         Plain::Ledger(command) => commands::ledger::run(&command, &Environment::of_process(), out, err),
         Plain::Migrate(arguments) => commands::migrate::run(&arguments, Environment::of_process(), out, err),
         Plain::Webhook(command) => commands::webhook::run(&command, out, err),
+        Plain::Audit(command) => commands::audit::run(&command, out, err),
         Plain::Completions(arguments) => commands::completions::run(&arguments, Cli::command(), out),
     }
 }

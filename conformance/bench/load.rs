@@ -18,7 +18,8 @@ pub mod samples;
 pub struct Measured {
     /// Steps in a second.
     pub per_s: f64,
-    times: Vec<Duration>,
+    /// How long each took, the shortest first.
+    pub times: Vec<Duration>,
 }
 
 impl Measured {

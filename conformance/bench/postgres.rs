@@ -1,8 +1,9 @@
 //! How fast the ledger in PostgreSQL is: commits in groups, against one commit for each statement, in one run.
 //!
 //! Invariant: both write the same rows into the same tables of one server, in turns, so that what else the machine does
-//! meets both alike. The other side is as good as it can be without groups: two statements for a charge, each prepared,
-//! each whole, over as many connections as the ledger has and over many more. The figures are held against nothing here.
+//! meets both alike. The other side is as good as it can be without groups: two statements for a charge, each prepared
+//! and with a plan that is kept, over as many connections as the ledger has and over many more. The figures are held
+//! against nothing here.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::expect_used, reason = "it is run by hand and prints what it finds")]
@@ -14,21 +15,18 @@
     reason = "figures for people"
 )]
 
+mod ground;
 mod load;
-#[path = "../servers/mod.rs"]
-#[allow(dead_code, reason = "the tests use the rest")]
-mod servers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use onbill::adapters::ledger::postgres::{self, PostgresLedger, Settings, Tls};
 use onbill::domain::transaction::{BookAccount, UnitOfWork};
 use tokio_postgres::{Client, NoTls, Statement};
 
+use ground::{Database, Server, opened, worked_s};
 use load::{Measured, run};
-use servers::postgres::{Database, Server};
 
 /// How long each figure is taken for, in each round.
 const SPAN: Duration = Duration::from_secs(4);
@@ -41,31 +39,52 @@ const SINGLES: [usize; 3] = [2, 32, 128];
 async fn main() {
     let server = Arc::new(Server::start());
     let database = Database::on(&server);
-    let settings = settings(database.url());
-    postgres::migrate(&settings).await.expect("it migrates");
-    let ledger = Arc::new(PostgresLedger::open(&settings).await.expect("it opens"));
+    let ledger = opened(&database).await;
     let mut singles = Vec::new();
     for connections in SINGLES {
         singles.push(Arc::new(Singles::open(&database.url(), connections).await));
     }
     let numbers = Arc::new(AtomicU64::new(0));
-    let (mut grouped, mut single) = (Vec::new(), vec![Vec::new(); SINGLES.len()]);
+    let (mut grouped, mut single) = (Figures::default(), [Figures::default(), Figures::default(), Figures::default()]);
     for round in 1..=ROUNDS {
-        let before = ledger.figures();
+        let (before, worked) = (ledger.figures(), worked_s(&database));
         let measured = run(SPAN, IN_FLIGHT, &ledger, &numbers, load::pair).await;
         let after = ledger.figures();
         let group = (after.units - before.units) as f64 / (after.batches - before.batches) as f64;
-        println!("round {round}  groups, {:>3} connections: {measured}  units a batch {group:.1}", settings.writers);
-        grouped.push(measured.per_s);
+        println!("round {round}  units a batch: {group:.1}");
+        grouped.add(round, "groups,   2 connections", &measured, worked, worked_s(&database));
         for (place, one) in singles.iter().enumerate() {
+            let worked = worked_s(&database);
             let measured: Measured = run(SPAN, IN_FLIGHT, one, &numbers, pair).await;
-            println!("round {round}  single, {:>3} connections: {measured}", SINGLES[place]);
-            single[place].push(measured.per_s);
+            let what = format!("single, {:>3} connections", SINGLES[place]);
+            single[place].add(round, &what, &measured, worked, worked_s(&database));
         }
     }
     for (place, figures) in single.iter_mut().enumerate() {
-        let ratio = median(&mut grouped) / median(figures);
-        println!("groups against one commit a statement over {:>3} connections: {ratio:.1} times", SINGLES[place]);
+        let faster = median(&mut grouped.per_s) / median(&mut figures.per_s);
+        let lighter = median(&mut figures.work_us) / median(&mut grouped.work_us);
+        println!(
+            "groups against one commit a statement over {:>3} connections: {faster:.1} times as many, each with {lighter:.1} \
+             times less of the processors",
+            SINGLES[place]
+        );
+    }
+}
+
+/// What was measured of one way to write.
+#[derive(Default)]
+struct Figures {
+    per_s: Vec<f64>,
+    work_us: Vec<f64>,
+}
+
+impl Figures {
+    fn add(&mut self, round: usize, what: &str, measured: &Measured, before: (f64, f64), after: (f64, f64)) {
+        let each_us = |from: f64, to: f64| (to - from) * 1e6 / measured.times.len() as f64;
+        let (own, servers) = (each_us(before.0, after.0), each_us(before.1, after.1));
+        println!("round {round}  {what}: {measured}  processors: {own:.0} us here, {servers:.0} us of the server");
+        self.per_s.push(measured.per_s);
+        self.work_us.push(own + servers);
     }
 }
 
@@ -74,32 +93,20 @@ fn median(figures: &mut [f64]) -> f64 {
     figures[figures.len() / 2]
 }
 
-/// The defaults of the configuration.
-fn settings(url: String) -> Settings {
-    Settings {
-        url,
-        password: None,
-        tls: Tls::Disable,
-        ca_pem: None,
-        readers_max: 8,
-        writers: 2,
-        queue_max: 4096,
-        connect_timeout: Duration::from_secs(10),
-        statement_timeout: Duration::from_secs(10),
-    }
-}
-
 const INTENT: &str = "INSERT INTO transactions (partner, kind, ext_id, reference, state, version, lease_owner, \
      lease_until_us, due_at_us, sent_before_us, inquiries, accepted_at_us, csp, account_ref, charge_code, amount_minor, \
      currency, compared_version, sent_address_type, sent_address, sent_product, sent_amount, sent_currency, \
      sent_description) VALUES ($1, 'charge', $2, $3, 'pending', 1, $4, $5, $5, $5, 0, $6, $7, $8, $9, $10, $11, 1, \
      'MSISDN', $12, $13, $14, $15, '') ON CONFLICT DO NOTHING";
 const OUTCOME: &str = "WITH moved AS (UPDATE transactions SET state = 'success', version = 2, lease_owner = NULL, \
-     lease_until_us = NULL, due_at_us = NULL WHERE partner = $1 AND kind = 'charge' AND ext_id = $2 AND version = 1 \
+     lease_until_us = NULL, due_at_us = NULL WHERE ext_id = $2 AND kind = 'charge' AND partner || '' = $1 AND version = 1 \
      RETURNING seq), posted AS (INSERT INTO postings SELECT seq, n.* FROM moved, (VALUES (1, 'subscriber', $3, $4, \
      -$5::bigint, $6), (2, 'partner', $7, NULL, $5::bigint, $6)) AS n) \
      INSERT INTO outbox (event_id, transaction_seq, partner, at_us, delivery, next_attempt_at_us) \
      SELECT $8, seq, $1, $9, 'due', $9 FROM moved";
+
+/// Plans as good as those of the ledger, and as seldom made.
+const SESSION: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET plan_cache_mode = force_generic_plan";
 
 /// A client that knows no groups: each statement is a commit, over whichever connection has its turn.
 struct Singles {
@@ -113,6 +120,7 @@ impl Singles {
         for _ in 0..count {
             let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
             tokio::spawn(connection);
+            client.batch_execute(SESSION).await.expect("settings");
             let intent = client.prepare(INTENT).await.expect("a statement");
             let outcome = client.prepare(OUTCOME).await.expect("a statement");
             connections.push((client, intent, outcome));

@@ -17,7 +17,7 @@ async fn the_operations_port_tells_life_readiness_and_metrics() {
     Partner::demo(&gateway).charge(&number("01"), &id("m"), json!({})).await;
     let metrics = admin.get("/metrics").await;
     assert_eq!(metrics.status, 200);
-    let expected = "onbill_requests_total{rpc=\"onbill.v1.TransactionService/CreateTransaction\",code=\"ok\"} 1";
+    let expected = "onbill_requests_total{rpc=\"onbill.v1.TransactionService/CreateTransaction\",face=\"json\",partner=\"demo-ott\",code=\"ok\"} 1";
     assert!(metrics.body.contains(expected), "{}", metrics.body);
     assert_eq!(Partner::demo(&gateway).get("/metrics").await.status, 404, "not on the main port");
 }

@@ -13,6 +13,7 @@ mod refunds;
 mod limits;
 mod outcomes;
 mod pins;
+mod notifications;
 mod redis;
 mod lists;
 mod bad_input;

@@ -58,7 +58,7 @@ impl Setup {
             std::fs::write(&file, config).expect("a configuration file");
             command.arg("--config").arg(file);
         }
-        command.envs(self.environment).env("ONBILL__LOG__FILTER", "warn");
+        command.env("ONBILL__LOG__FILTER", "warn").envs(self.environment);
         let log = own.path().join("log");
         let mut child = command
             .stdout(Stdio::piped())

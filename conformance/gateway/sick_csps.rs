@@ -22,13 +22,13 @@ use super::process::{Running, Setup};
 use super::reload::reload;
 use crate::operator::{KEY, Operator};
 
-const PARTNER_KEY: &str = "partner-key";
+pub(super) const PARTNER_KEY: &str = "partner-key";
 /// Charges at the healthy CSP while the others are sick.
 const CHARGES: usize = 150;
 /// Callers of each sick CSP.
 const CALLERS: usize = 16;
 
-fn configuration(operators: &[(&str, &str, &Operator)]) -> String {
+pub(super) fn configuration(operators: &[(&str, &str, &Operator)]) -> String {
     let digest = KeyDigest::of(PARTNER_KEY.as_bytes());
     let lines = |line: &dyn Fn(&(&str, &str, &Operator)) -> String| operators.iter().map(line).collect::<Vec<_>>();
     let csps = lines(&|(id, ..)| format!("{id:?}")).join(", ");
@@ -48,7 +48,7 @@ fn configuration(operators: &[(&str, &str, &Operator)]) -> String {
     )
 }
 
-async fn order(operator: &Operator, fault: serde_json::Value) {
+pub(super) async fn order(operator: &Operator, fault: serde_json::Value) {
     let ordered = operator.client().post("/faults", &fault).await;
     assert_eq!(ordered.status, 201, "{ordered:?}");
 }

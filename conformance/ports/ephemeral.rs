@@ -18,6 +18,11 @@ use onbill::domain::rate::SharedRate;
 use onbill::domain::transaction::{Kind, TransactionKey};
 use onbill::ports::ephemeral::{Ephemeral, Flight, Issued, PinSlot, Ticket};
 
+use super::ephemeral_ids::{
+    an_id_is_free_again_where_nothing_was_sent_and_after_a_day, of_many_that_take_one_id_at_once_one_texts,
+    only_who_has_taken_an_id_says_what_came_of_it, the_id_of_a_notification_is_taken_once_and_for_one_content,
+};
+
 /// Stamps the suite onto a store: its name, how a fresh and empty one is made, and whether its time is paused.
 macro_rules! suite {
     ($store:ident, $make:path, paused: $paused:tt) => {
@@ -39,6 +44,9 @@ macro_rules! suite {
             nobody_waits_for_a_flight_that_is_not_there,
             waiting_ends_after_its_time_and_leaves_the_flight_alone,
             a_flight_whose_time_is_up_holds_up_nobody,
+            the_id_of_a_notification_is_taken_once_and_for_one_content,
+            an_id_is_free_again_where_nothing_was_sent_and_after_a_day,
+            only_who_has_taken_an_id_says_what_came_of_it,
             a_rate_gives_its_burst_and_what_flows_in_since,
             each_partner_has_a_rate_of_its_own,
             a_store_that_is_there_answers,
@@ -46,6 +54,7 @@ macro_rules! suite {
             concurrent_tries_never_get_more_than_five,
             concurrent_sends_never_exceed_the_quota,
             of_many_that_begin_at_once_one_does,
+            of_many_that_take_one_id_at_once_one_texts,
             shares_taken_at_once_never_exceed_the_rate,
         );
     };
@@ -80,7 +89,7 @@ const AMPLE: SendQuota = SendQuota { per_partner_max: 1000, per_address_max: 100
 const RIGHT: PinDigest = PinDigest([1; 32]);
 const WRONG: PinDigest = PinDigest([2; 32]);
 
-fn at(second: i64) -> Time {
+pub(super) fn at(second: i64) -> Time {
     Time::from_second(1_700_000_000 + second).expect("in range")
 }
 
@@ -296,7 +305,7 @@ const LONG: Duration = Duration::from_hours(1);
 /// Short enough to be waited for where time is real.
 const SHORT: Duration = Duration::from_millis(200);
 
-fn ticket(number: u64) -> Ticket {
+pub(super) fn ticket(number: u64) -> Ticket {
     Ticket::new(&InstanceId::new("gateway"), number)
 }
 
@@ -447,7 +456,13 @@ mod memory_at_its_bounds {
 
     fn tiny() -> MemoryEphemeral {
         // Entries are spread over locks by hash; with one or none for each, the bound is met soon and for certain.
-        MemoryEphemeral::new(Bounds { numbers_max: 1, proofs_max: 1, proofs_kept_minutes: 60, flights_max: 1 })
+        MemoryEphemeral::new(Bounds {
+            numbers_max: 1,
+            proofs_max: 1,
+            proofs_kept_minutes: 60,
+            flights_max: 1,
+            notifications_max: 1,
+        })
     }
 
     fn number(count: u32) -> PinSlot {

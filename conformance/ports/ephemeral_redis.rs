@@ -15,11 +15,12 @@ use onbill::adapters::secrets::SeededSecrets;
 use onbill::domain::Time;
 use onbill::domain::address::Msisdn;
 use onbill::domain::directory::SendQuota;
-use onbill::domain::ids::{ExtTransactionId, InstanceId, PartnerId};
+use onbill::domain::ids::{ExtNotificationId, ExtTransactionId, InstanceId, PartnerId};
+use onbill::domain::notification::{Claim, ContentDigest, NotificationKey};
 use onbill::domain::pin::{Pin, PinDigest, StoredPin, Verdict};
 use onbill::domain::rate::SharedRate;
 use onbill::domain::transaction::{Kind, TransactionKey};
-use onbill::ports::ephemeral::{Ephemeral, EphemeralUnavailable, Flight, Issued, PinSlot, Ticket};
+use onbill::ports::ephemeral::{Ephemeral, EphemeralUnavailable, Flight, Issued, PinSlot, Texted, Ticket};
 use onbill::ports::secrets::Secrets;
 
 use crate::servers::redis::{Cluster, MASTER, Server, Watched};
@@ -114,6 +115,14 @@ async fn lease(store: &RedisEphemeral) -> Result<u32, EphemeralUnavailable> {
     store.lease_rate(&PartnerId::new(PARTNER), rate, 5, now()).await
 }
 
+fn notification() -> NotificationKey {
+    NotificationKey { partner: PartnerId::new(PARTNER), id: ExtNotificationId::parse(ID).expect("an id") }
+}
+
+async fn claim(store: &RedisEphemeral) -> Result<Claim, EphemeralUnavailable> {
+    store.claim_notification(&notification(), &ContentDigest([1; 16]), &ticket(1), now()).await
+}
+
 /// Calls every verb once, each so that it has something to find.
 async fn all_verbs(store: &RedisEphemeral) {
     assert_eq!(send(store).await.expect("an answer"), Issued::Kept);
@@ -122,6 +131,8 @@ async fn all_verbs(store: &RedisEphemeral) {
     assert_eq!(store.begin_flight(&key(ID), &ticket(1), LONG).await.expect("an answer"), Flight::Begun);
     store.await_flight(&key("another"), LONG).await.expect("an answer");
     store.end_flight(&key(ID), &ticket(1)).await;
+    assert_eq!(claim(store).await.expect("an answer"), Claim::Begun);
+    store.settle_notification(&notification(), &ticket(1), Texted::NotSent).await;
     lease(store).await.expect("an answer");
     store.forget_number(&slot().number).await.expect("an answer");
 }
@@ -152,6 +163,8 @@ async fn all_verbs_are_refused(store: &RedisEphemeral) {
         assert!(store.begin_flight(&key(ID), &ticket(1), LONG).await.is_err());
         assert!(store.await_flight(&key(ID), LONG).await.is_err());
         store.end_flight(&key(ID), &ticket(1)).await;
+        assert!(claim(store).await.is_err());
+        store.settle_notification(&notification(), &ticket(1), Texted::Sent).await;
         assert!(lease(store).await.is_err());
         assert!(store.forget_number(&slot().number).await.is_err());
         assert!(store.check().await.is_err());
@@ -167,9 +180,15 @@ async fn every_key_expires_and_nothing_personal_is_ever_sent() {
     send(&store).await.expect("an answer");
     validate(&store).await.expect("an answer");
     store.begin_flight(&key(ID), &ticket(1), LONG).await.expect("an answer");
+    for texted in [Texted::NotSent, Texted::Sent] {
+        assert_eq!(claim(&store).await.expect("an answer"), Claim::Begun);
+        assert_eq!(claim(&store).await.expect("an answer"), Claim::Begun, "sent again by a client of a Cluster");
+        store.settle_notification(&notification(), &ticket(1), texted).await;
+    }
     let keys = server.keys();
     let kinds: BTreeSet<_> = keys.iter().filter_map(|key| key.split(":{").next()).collect();
-    assert_eq!(kinds, BTreeSet::from(["onbill:1:flight", "onbill:1:pin", "onbill:1:proof", "onbill:1:rate"]));
+    let all = ["flight", "notification", "pin", "proof", "rate"].map(|kind| format!("onbill:1:{kind}"));
+    assert_eq!(kinds, all.iter().map(String::as_str).collect());
     for key in &keys {
         let left_s: i64 = server.ask(&["TTL", key]).expect("an answer");
         assert!(left_s > 0, "{key} is kept for ever");

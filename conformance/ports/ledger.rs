@@ -89,6 +89,8 @@ mod samples;
 mod sqlite;
 mod postgres;
 mod postgres_hosts;
+mod postgres_plans;
+mod postgres_released;
 
 use std::sync::Arc;
 

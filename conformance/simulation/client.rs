@@ -12,6 +12,7 @@ use onbill::domain::trace::Trace;
 use onbill::domain::transaction::request::Raw;
 use onbill::domain::transaction::{Refusal, Status, Transaction};
 use onbill::flows::flight::Origin;
+use onbill::flows::trail::Trail;
 use onbill::flows::{Caller, Stop, charge};
 
 use tokio::time::{Instant, sleep, timeout_at};
@@ -161,7 +162,7 @@ pub async fn send(world: &Arc<World>, to: &Incarnation, shot: &Shot) -> Call {
     let partner = gateway.directory.partner(&PartnerId::new(ask.partner)).expect("a partner").clone();
     let deadline = Instant::now() + Duration::from_millis(shot.deadline_ms);
     let correlation = gateway.secrets.fresh_correlation_id();
-    let caller = Caller { partner, trace: Trace::begun_by(&correlation), correlation, deadline };
+    let caller = Caller { partner, trail: Trail::silent(Trace::begun_by(&correlation)), correlation, deadline };
     let from_ms = world.now_ms();
     let name = &to.place.life.name;
     world.note(&ask.label, format!("asks {name} for {}, within {} ms", ask.amount, shot.deadline_ms));

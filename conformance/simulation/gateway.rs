@@ -123,6 +123,7 @@ impl Site {
             courier: Arc::new(NoEndpoints),
             posts: Posts::of(&self.directory),
             watchers: Arc::default(),
+            spans: None,
         };
         Incarnation { place, gateway: Arc::new(gateway) }
     }

@@ -14,10 +14,11 @@ use onbill::domain::address::Msisdn;
 use onbill::domain::directory::SendQuota;
 use onbill::domain::event::EventId;
 use onbill::domain::ids::{CorrelationId, PartnerId, Reference};
+use onbill::domain::notification::{Claim, ContentDigest, NotificationKey};
 use onbill::domain::pin::{Pin, PinDigest, StoredPin, Verdict};
 use onbill::domain::rate::SharedRate;
 use onbill::domain::transaction::TransactionKey;
-use onbill::ports::ephemeral::{Ephemeral, EphemeralUnavailable, Flight, Issued, PinSlot, Ticket};
+use onbill::ports::ephemeral::{Ephemeral, EphemeralUnavailable, Flight, Issued, PinSlot, Texted, Ticket};
 use onbill::ports::secrets::{Purpose, Secrets};
 
 use super::mutation::Mutation;
@@ -42,7 +43,13 @@ impl Lossy {
 }
 
 fn fresh() -> Arc<MemoryEphemeral> {
-    let bounds = Bounds { numbers_max: 100, proofs_max: 100, proofs_kept_minutes: 1, flights_max: 10_000 };
+    let bounds = Bounds {
+        numbers_max: 100,
+        proofs_max: 100,
+        proofs_kept_minutes: 1,
+        flights_max: 10_000,
+        notifications_max: 100,
+    };
     Arc::new(MemoryEphemeral::new(bounds))
 }
 
@@ -124,6 +131,22 @@ impl Ephemeral for EphemeralPort {
         let waited = self.reach().await?.await_flight(key, wait_max).await;
         self.place.step().await;
         waited
+    }
+
+    async fn claim_notification(
+        &self,
+        key: &NotificationKey,
+        content: &ContentDigest,
+        ticket: &Ticket,
+        now: Time,
+    ) -> Result<Claim, EphemeralUnavailable> {
+        self.reach().await?.claim_notification(key, content, ticket, now).await
+    }
+
+    async fn settle_notification(&self, key: &NotificationKey, ticket: &Ticket, texted: Texted) {
+        if let Ok(store) = self.reach().await {
+            store.settle_notification(key, ticket, texted).await;
+        }
     }
 
     async fn lease_rate(

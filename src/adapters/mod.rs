@@ -10,3 +10,5 @@ pub mod clock;
 pub mod secrets;
 pub mod tokens;
 pub mod certification;
+pub mod spans;
+pub mod audit;

@@ -14,6 +14,7 @@ pub mod key;
 pub mod ledger;
 pub mod migrate;
 pub mod webhook;
+pub mod audit;
 pub mod completions;
 
 use std::process::ExitCode;

@@ -169,6 +169,8 @@ pub mod field {
     pub const PIN: &str = "pin";
     /// The text of a notification.
     pub const MESSAGE: &str = "message";
+    /// The partner's id of a notification.
+    pub const EXT_NOTIFICATION_ID: &str = "extNotificationId";
     /// The whole body.
     pub const BODY: &str = "body";
     /// Rows on a page.
@@ -338,6 +340,8 @@ pub mod reason {
     pub const NOT_ZERO: &str = "must not be 0";
     /// The key of another request.
     pub const ALREADY_USED: &str = "already used by another transaction";
+    /// The id of another notification.
+    pub const NOTIFICATION_ALREADY_USED: &str = "already used by another notification";
     /// A refund whose field differs from its charge's.
     pub const THE_CHARGES: &str = "must be the charge's";
     /// An account id beside an address of another account.

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// The pattern of ids that partners make: `extTransactionId` and `referenceId`.
+/// The pattern of ids that partners make: `extTransactionId`, `referenceId` and `extNotificationId`.
 pub const EXT_TRANSACTION_ID_PATTERN: &str = "^[A-Za-z0-9._:-]{1,64}$";
 /// Most characters of an id that a partner makes.
 const EXT_TRANSACTION_ID_LENGTH_MAX: usize = 64;
@@ -91,9 +91,7 @@ impl ExtTransactionId {
     /// Checks [`EXT_TRANSACTION_ID_PATTERN`].
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
-        let well_formed = !text.is_empty() && text.len() <= EXT_TRANSACTION_ID_LENGTH_MAX && text.bytes().all(allowed);
-        well_formed.then(|| Self(Arc::from(text)))
+        is_partners_id(text).then(|| Self(Arc::from(text)))
     }
 
     /// The text.
@@ -101,6 +99,29 @@ impl ExtTransactionId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// The partner's own id of a notification, so that a repeat does not text twice.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ExtNotificationId(Arc<str>);
+
+impl ExtNotificationId {
+    /// Checks [`EXT_TRANSACTION_ID_PATTERN`], which is that of this id as well.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        is_partners_id(text).then(|| Self(Arc::from(text)))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_partners_id(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+    !text.is_empty() && text.len() <= EXT_TRANSACTION_ID_LENGTH_MAX && text.bytes().all(allowed)
 }
 
 /// Ties the log lines, traces and CSP calls of one request together.

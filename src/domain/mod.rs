@@ -16,6 +16,7 @@ pub mod directory;
 pub mod account;
 pub mod pin;
 pub mod rate;
+pub mod notification;
 pub mod limits;
 pub mod transaction;
 pub mod event;

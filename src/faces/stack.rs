@@ -5,7 +5,8 @@
 //! 2. face: gRPC goes straight on, everything else is transcoded and then goes the same way; the page of certification,
 //!    which is there in the sandbox only, has sessions of its own. A JSON call passes the gate before its body is read.
 //!
-//! [`Guard`], once for each call of either face, which it counts. Its gate, before anything of a call is read:
+//! [`Guard`], once for each call of either face, which it counts, times and traces. Its gate, before anything of a call is
+//! read:
 //! 1. path: what is not there is told without a key, so that a typo is not taken for a wrong key;
 //! 2. authentication, and the scope of the method: nobody learns anything of it, or makes it read a body, without;
 //! 3. rate: so many calls of a partner, at all gateways together, and the rest are refused before they cost anything;
@@ -19,10 +20,12 @@
 //!
 //! Invariant: no rule lives here. Deadlines here only stop waiting: CreateTransaction looks after its own work.
 
+mod auditing;
 mod deadline;
 mod gate;
 mod noting;
 mod places;
+mod seen;
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
@@ -47,6 +50,7 @@ use self::deadline::{named_deadline, time_allowed};
 use self::gate::{Admitted, Gate, Refused};
 use self::noting::Noting;
 pub use self::places::Places;
+use self::seen::Seen;
 use super::auth::Callers;
 use super::certification::page::Page;
 use super::json::JsonFace;
@@ -61,6 +65,7 @@ use crate::domain::trace::Trace;
 use crate::flows::certification::Certification;
 use crate::flows::rate::{Rates, Standing};
 use crate::flows::{Caller, Gateway};
+use crate::ports::audit::Audit;
 
 /// The header that ties one request's traces together.
 const CORRELATION_HEADER: HeaderName = HeaderName::from_static("x-correlation-id");
@@ -98,9 +103,10 @@ impl Front {
         let correlation =
             sent.and_then(CorrelationId::parse).unwrap_or_else(|| self.gateway.secrets.fresh_correlation_id());
         let echoed = HeaderValue::from_str(correlation.as_str()).ok();
-        let trace = trace(request.headers()).map(|trace| tracing::field::display(trace.trace_id()));
-        let span = tracing::info_span!("request", correlation = correlation.as_str(), trace);
+        let trace = trace(request.headers()).unwrap_or_else(|| Trace::begun_by(&correlation));
+        let span = tracing::info_span!("request", correlation = correlation.as_str(), trace = %trace.trace_id());
         request.extensions_mut().insert(correlation);
+        request.extensions_mut().insert(trace);
         let face = if is_grpc(request.headers()) { Face::Grpc } else { Face::Json };
         request.extensions_mut().insert(face);
         let mut response = if face == Face::Grpc {
@@ -126,14 +132,18 @@ impl Front {
         let Some(path) = self.json.rpc(request.method(), request.uri().path()) else {
             return self.json.answer(request).await;
         };
-        let started = Instant::now();
         match self.guard.0.gate.admit(&self.gateway, path, request.headers(), request.extensions()).await {
             Ok(admitted) => {
                 request.extensions_mut().insert(admitted);
                 self.json.answer(request).await
             }
-            Err(Refused { error, standing }) => {
-                self.guard.0.measures.ended(path, Some(error.code), started.elapsed());
+            Err(Refused { error, standing, partner }) => {
+                let mut seen = Seen::begin(&self.guard.0, path, request.extensions());
+                if let Some(partner) = &partner {
+                    seen.belongs_to(partner);
+                }
+                seen.refused(&error);
+                drop(seen);
                 let mut response = self.json.refuse(&error, request).await;
                 gate::tell(standing, response.headers_mut());
                 response
@@ -170,6 +180,7 @@ struct Layers {
     measures: Measures,
     routes: Routes,
     certification: Option<Arc<Certification>>,
+    audit: Option<Arc<dyn Audit>>,
 }
 
 /// The methods that need a key, and the fields of each in the order in which violations are listed.
@@ -198,6 +209,8 @@ pub struct Passage {
     pub rates: Arc<Rates>,
     /// Who watches it, in the sandbox.
     pub certification: Option<Arc<Certification>>,
+    /// Where what changes something is written down.
+    pub audit: Option<Arc<dyn Audit>>,
 }
 
 impl Guard {
@@ -213,11 +226,11 @@ impl Guard {
         services: &[&str],
         routes: Routes,
     ) -> Result<Self, prost_reflect::DescriptorError> {
-        let Passage { bounds, places, rates, certification } = passage;
+        let Passage { bounds, places, rates, certification, audit } = passage;
         let fields = methods(descriptors, services)?;
-        let measures = Measures::new(fields.keys());
+        let measures = Measures::new(fields.keys(), gateway.directory.partners().map(|partner| partner.id.clone()));
         let gate = Gate::new(callers, rates, places, fields.keys().cloned().collect::<HashSet<_>>());
-        Ok(Self(Arc::new(Layers { gateway, gate, bounds, fields, measures, routes, certification })))
+        Ok(Self(Arc::new(Layers { gateway, gate, bounds, fields, measures, routes, certification, audit })))
     }
 
     /// The guard as a service, for the transcoder to call.
@@ -227,16 +240,10 @@ impl Guard {
     }
 
     async fn answer(self, request: Request<Body>) -> Response<Body> {
-        let (path, started) = (request.uri().path().to_owned(), Instant::now());
-        let mut standing = None;
-        let passed = self.0.pass(request, &mut standing).await;
-        let failed = match &passed {
-            Ok(response) => {
-                response.extensions().get::<tonic::Status>().map(|status| ApiError::from_status(status).code)
-            }
-            Err(error) => Some(error.code),
-        };
-        self.0.measures.ended(&path, failed, started.elapsed());
+        let (mut seen, mut standing) = (Seen::begin(&self.0, request.uri().path(), request.extensions()), None);
+        let passed = self.0.pass(request, &mut seen, &mut standing).await;
+        seen.answered(&passed);
+        drop(seen);
         let mut response = match passed {
             Ok(response) => response,
             Err(error) => tonic::Status::from(error).into_http(),
@@ -265,6 +272,7 @@ impl Layers {
     async fn pass(
         &self,
         mut request: Request<Body>,
+        seen: &mut Seen<'_>,
         standing: &mut Option<Standing>,
     ) -> Result<Response<Body>, ApiError> {
         let path = request.uri().path();
@@ -285,20 +293,24 @@ impl Layers {
         // Holds the place of the call until it is answered.
         let admitted = passed.map_err(|refused| {
             *standing = refused.standing;
+            if let Some(partner) = &refused.partner {
+                seen.belongs_to(partner);
+            }
             refused.error
         })?;
         *standing = admitted.standing;
         let partner = Arc::clone(&admitted.partner);
+        seen.belongs_to(&partner);
         let correlation = request.extensions_mut().remove::<CorrelationId>();
         let correlation = correlation.unwrap_or_else(|| self.gateway.secrets.fresh_correlation_id());
         let now = Instant::now();
         let deadline = now.checked_add(time_allowed(request.headers(), &self.bounds)).unwrap_or(now);
-        let trace = trace(request.headers()).unwrap_or_else(|| Trace::begun_by(&correlation));
-        let caller = Caller { partner, correlation, trace, deadline };
+        let caller = Caller { partner, correlation, trail: seen.trail(), deadline };
         let noting = self
             .certification
             .as_ref()
             .and_then(|seen| Noting::of(seen, &self.gateway.directory, &mut request, &caller));
+        seen.is_let_in(&mut request, &caller);
         let answered = self.within_deadline(request, caller).await;
         if let Some(noting) = noting {
             noting.note(&answered);

@@ -185,7 +185,9 @@ pub fn grpc_code(error: &ApiError) -> Code {
             Code::FailedPrecondition
         }
         ErrorCode::InvalidRequest => match error.violations.as_slice() {
-            [only] if only.reason == reason::ALREADY_USED => Code::AlreadyExists,
+            [only] if only.reason == reason::ALREADY_USED || only.reason == reason::NOTIFICATION_ALREADY_USED => {
+                Code::AlreadyExists
+            }
             _ => Code::InvalidArgument,
         },
         ErrorCode::InvalidPin | ErrorCode::InvalidPartnerProduct => Code::InvalidArgument,
@@ -240,9 +242,14 @@ mod tests {
 
     #[test]
     fn a_used_id_is_already_exists_on_grpc_and_400_on_http() {
-        let error = ApiError::invalid(vec![Violation::on(field::EXT_TRANSACTION_ID, reason::ALREADY_USED)]);
-        assert_eq!(grpc_code(&error), Code::AlreadyExists);
-        assert_eq!(error.http_status(), StatusCode::BAD_REQUEST);
+        for (field, reason) in [
+            (field::EXT_TRANSACTION_ID, reason::ALREADY_USED),
+            (field::EXT_NOTIFICATION_ID, reason::NOTIFICATION_ALREADY_USED),
+        ] {
+            let error = ApiError::invalid(vec![Violation::on(field, reason)]);
+            assert_eq!(grpc_code(&error), Code::AlreadyExists);
+            assert_eq!(error.http_status(), StatusCode::BAD_REQUEST);
+        }
     }
 
     #[test]

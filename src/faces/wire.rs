@@ -9,6 +9,7 @@ use crate::domain::Time;
 use crate::domain::address::{Address, MSISDN, Msisdn};
 use crate::domain::catalogue::{Violation, field, reason};
 use crate::domain::directory::Route;
+use crate::domain::ids::{EXT_TRANSACTION_ID_PATTERN, ExtNotificationId};
 use crate::domain::transaction::request::{AddressTypes, Raw, read_required_address};
 use crate::domain::transaction::{Kind, Status, Transaction};
 use crate::faces::pb::v1 as pb;
@@ -75,14 +76,21 @@ pub fn send_notification<'a>(
     request: &pb::SendNotificationRequest,
     gateway: &'a Gateway,
     caller: &'a Caller,
-) -> Result<RoutedNumber<'a>, Unreadable> {
-    with(number(&request.r#type, &request.address, gateway, caller), || {
+) -> Result<(Msisdn, Route<'a>, Option<ExtNotificationId>), Unreadable> {
+    let read = with(number(&request.r#type, &request.address, gateway, caller), || {
         if request.message.is_empty() {
             return Some(Violation::missing(field::MESSAGE));
         }
         let too_long = request.message.chars().count() > MESSAGE_LENGTH_MAX;
         too_long.then(|| Violation::on(field::MESSAGE, reason::MESSAGE_SIZE))
-    })
+    });
+    // An empty id is a malformed one: its sender counts on not texting twice.
+    let sent = request.ext_notification_id.as_deref();
+    let id = sent.and_then(ExtNotificationId::parse);
+    let is_malformed = sent.is_some() && id.is_none();
+    let violation = || Violation::on(field::EXT_NOTIFICATION_ID, reason::must_match(EXT_TRANSACTION_ID_PATTERN));
+    let (number, route) = with(read, || is_malformed.then(violation))?;
+    Ok((number, route, id))
 }
 
 /// Adds the violation of a later field to what was read before.

@@ -55,8 +55,9 @@ pub(super) async fn look_up(
     product: Option<&ChargeCode>,
 ) -> Result<Option<Account>, Stop> {
     let (csp, _) = gateway.csp(&profile.id)?;
-    let call = caller.call(profile, caller.time_left());
-    Ok(csp.account(who, product, &call).await?)
+    let asking = caller.trail.ask(&profile.id, "account");
+    let call = caller.call(profile, &asking, caller.time_left());
+    Ok(asking.end(csp.account(who, product, &call).await)?)
 }
 
 /// Seals an account for a partner. CSP and reference are told apart by a byte that no CSP id contains.

@@ -38,7 +38,12 @@ pub(super) enum Opened {
 }
 
 /// Step d: makes the intent durable, if the spend limits have room for it.
-pub(super) async fn open(gateway: &Gateway, mut unit: UnitOfWork, stage: &Stage) -> Result<Opened, Stop> {
+pub(super) async fn open(
+    gateway: &Gateway,
+    mut unit: UnitOfWork,
+    caller: &Caller,
+    stage: &Stage,
+) -> Result<Opened, Stop> {
     if learns_by_resending(gateway, &unit.transaction) {
         settle::not_sent_yet(&mut unit);
     }
@@ -50,7 +55,8 @@ pub(super) async fn open(gateway: &Gateway, mut unit: UnitOfWork, stage: &Stage)
     if let Err(over) = fits {
         return limits::refuse(gateway, &record, expected, &over, stage).await;
     }
-    let version = match gateway.ledger.commit(unit).await? {
+    let step = caller.trail.step("ledger commit intent");
+    let version = match step.end(gateway.ledger.commit(unit).await)? {
         Commit::Done { version } => version,
         Commit::Conflict => return Ok(Opened::Conflict),
         Commit::Over { counter } => {
@@ -92,13 +98,15 @@ pub(super) async fn book(
     };
     let heard = match send(gateway, &record, caller, leased_until).await {
         Heard::NotApplied(note) if stage.release() => {
+            let _step = caller.trail.step("ledger release");
             return release(gateway, record, note, stage, leased_until).await;
         }
         // The caller has been told Pending: an inquiry makes it final.
         Heard::NotApplied(note) => Heard::Unclear(note),
         heard @ (Heard::Booked(_) | Heard::Refused(_) | Heard::Unclear(_)) => heard,
     };
-    match conclude(gateway, record.clone(), &heard).await {
+    let step = caller.trail.step("ledger commit outcome");
+    match step.end(conclude(gateway, record.clone(), &heard).await) {
         Ok(concluded) => Ok(Answered::started(&concluded)),
         Err(error) => {
             tracing::error!(reference = %record.reference, cause = ?error.0, "an outcome waits for the ledger");
@@ -218,8 +226,9 @@ async fn send(gateway: &Gateway, record: &Transaction, caller: &Caller, leased_u
             return Heard::NotApplied("the lease ended before the CSP was called".to_owned());
         }
         // The lease and the call's own time-out count, not the caller's deadline: from here on the work is the gateway's.
-        let call = caller.call(profile, leased);
-        let error = match order(gateway, record, csp.as_ref(), &call).await {
+        let asking = caller.trail.ask(&profile.id, record.key.kind.word());
+        let call = caller.call(profile, &asking, leased);
+        let error = match asking.end(order(gateway, record, csp.as_ref(), &call).await) {
             Ok(receipt) => return Heard::Booked(receipt),
             Err(error) => error,
         };

@@ -24,13 +24,12 @@ use crate::domain::certification::{
 use crate::domain::directory::{Directory, Partner};
 use crate::domain::ids::{CorrelationId, PartnerId};
 use crate::ports::certification::{CertificateSigner, CertificationRuns, RunsUnavailable};
+use crate::ports::measures::CERTIFICATION_LEFT_OUT;
 
 /// Most calls that wait to be kept; beyond it they are left out.
 pub const QUEUE_MAX: usize = 8_192;
 /// Most calls that are kept in one go.
 const BATCH_MAX: usize = 1_024;
-/// Counts calls that came when the queue was full.
-const LEFT_OUT: &str = "onbill_certification_calls_left_out_total";
 /// How long the first call of a batch waits for others, so that many calls cost one transaction.
 const LINGER: Duration = Duration::from_millis(100);
 /// How often a run that is finished looks whether all of its calls are kept, and how long it waits between.
@@ -230,7 +229,7 @@ impl Certification {
         self.taken.fetch_add(1, Ordering::SeqCst);
         if let Err(full) = self.queue.try_send((self.gateway.clock.now(), seen)) {
             self.kept.fetch_add(1, Ordering::SeqCst);
-            metrics::counter!(LEFT_OUT).increment(1);
+            metrics::counter!(CERTIFICATION_LEFT_OUT.name).increment(1);
             let (_, seen) = full.into_inner();
             let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(run) = open.by_id.get(&seen.run) {
@@ -325,6 +324,12 @@ impl Certification {
         // Whoever watches sees the sender go, looks once more and ends.
         drop(closed);
         self.get(partner, id).await
+    }
+
+    /// Calls that wait to be kept.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed).saturating_sub(self.kept.load(Ordering::Relaxed))
     }
 
     /// Waits until what was seen before this moment is kept, for a bounded time.

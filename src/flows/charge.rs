@@ -86,7 +86,7 @@ pub(super) async fn work(gateway: &Arc<Gateway>, ask: &Ask, stage: &Stage) -> Re
         // A charge that would be turned away is not begun: an intent and its release would be two commits for nothing.
         let (csp, _) = gateway.csp(&unit.transaction.account.csp)?;
         csp.would_take(ask.caller.time_left()).map_err(Stop::Unavailable)?;
-        match booking::open(gateway, unit, stage).await? {
+        match booking::open(gateway, unit, &ask.caller, stage).await? {
             Opened::Durable(record) => {
                 return booking::book(gateway, *record, &ask.caller, stage, leased_until).await;
             }

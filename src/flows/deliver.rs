@@ -11,20 +11,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use jiff::SignedDuration;
 use tokio::sync::Notify;
 
+use super::trail::Trail;
 use super::{Gateway, cloud_event};
 use crate::domain::Time;
 use crate::domain::directory::{Directory, Partner};
 use crate::domain::event::EventId;
 use crate::domain::ids::PartnerId;
+use crate::domain::trace::Trace;
 use crate::domain::webhook::{Fate, Heard, Webhook, judge};
 use crate::ports::courier::{Answer, Letter};
 use crate::ports::ledger::LedgerUnavailable;
+use crate::ports::measures::DELIVERIES;
 use crate::ports::outbox::{Claim, Claimed, DeadLetter, Ending, Resend};
+use crate::ports::spans::Side;
 
 /// Seconds that a claim lasts: longer than a delivery may take, and short enough not to delay what a crash has left.
 const CLAIM_S: i64 = 20;
-/// Counts attempts by how they ended.
-const DELIVERIES: &str = "onbill_event_deliveries_total";
 
 /// What this gateway knows of each endpoint.
 #[derive(Debug, Default)]
@@ -105,7 +107,18 @@ pub async fn one(gateway: &Gateway, claimed: Claimed) {
     let fate = if gateway.posts.is_stopped(partner) {
         Fate::Dead { note: "not sent: the endpoint has answered 410".to_owned() }
     } else {
+        let trace = Trace::begun_by(&gateway.secrets.fresh_correlation_id());
+        let (_trail, mut span) = Trail::lead(trace, gateway.spans.as_ref(), Side::Client, "deliver event");
+        span.note("onbill.partner", || partner.as_str().to_owned().into());
+        span.note("onbill.attempt", || i64::from(attempts).into());
         let heard = send(gateway, webhook, &event.id, &body).await;
+        match &heard {
+            Heard::Answered { status, .. } => {
+                span.note("http.response.status_code", || i64::from(*status).into());
+            }
+            Heard::Failed(_) => span.fail("no answer"),
+        }
+        drop(span);
         judge(attempts, &heard, gateway.clock.now(), gateway.secrets.jitter())
     };
     let (word, ending) = match fate {
@@ -129,7 +142,7 @@ pub async fn one(gateway: &Gateway, claimed: Claimed) {
         tracing::error!(event = event.id.as_str(), cause = ?error.0, "an event will be sent again");
         return;
     }
-    metrics::counter!(DELIVERIES, "partner" => partner.as_str().to_owned(), "outcome" => word).increment(1);
+    metrics::counter!(DELIVERIES.name, "partner" => partner.as_str().to_owned(), "outcome" => word).increment(1);
     if is_over {
         // What had to wait for this event may go now.
         gateway.posts.wake(partner);

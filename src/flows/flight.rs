@@ -19,9 +19,8 @@ use crate::domain::transaction::replay::Recalled;
 use crate::domain::transaction::{Refusal, State, Status, Transaction};
 use crate::ports::Cause;
 use crate::ports::ephemeral::{EphemeralUnavailable, Flight, Ticket};
+use crate::ports::measures::FLIGHTS_MISSED;
 
-/// Charges and refunds that had no flight, since the store of flights did not answer.
-const ALONE: &str = "onbill_flights_missed_total";
 /// How often a record that somebody else works on is looked at again.
 const RECORD_POLL: Duration = Duration::from_millis(25);
 /// How long a duplicate waits for a flight of which the ledger shows nothing: longer than deciding should take.
@@ -223,7 +222,7 @@ pub(super) async fn answer(gateway: &Arc<Gateway>, ask: Ask) -> Result<Answered,
 
 /// Counts a charge that goes on without a flight. Each of them would be a line of the log while the store is away.
 fn alone(error: &EphemeralUnavailable) {
-    metrics::counter!(ALONE).increment(1);
+    metrics::counter!(FLIGHTS_MISSED.name).increment(1);
     tracing::debug!(cause = ?error.0, "a charge goes on without a flight");
 }
 

@@ -3,7 +3,7 @@
 //! Invariant: the ledger has refused the intent, or a rule has, before a Failure is written in its place; the CSP never
 //! hears of it. What a limit counts, and whether it has room, is not decided here.
 
-use metrics::{counter, describe_counter};
+use metrics::counter;
 
 use super::booking::Opened;
 use super::flight::Stage;
@@ -11,9 +11,7 @@ use super::{Gateway, Stop};
 use crate::domain::limits::Over;
 use crate::domain::transaction::{Expected, Transaction, settle};
 use crate::ports::ledger::Commit;
-
-/// Charges that were over a limit.
-const REFUSED: &str = "onbill_charges_over_limit_total";
+use crate::ports::measures::OVER_LIMIT;
 
 /// Commits the Failure of a charge that is over a limit. A caller that was told meanwhile that nothing happened is right
 /// as long as nothing is written; one that is told so while this is written hears of an outcome that is not known, and
@@ -32,9 +30,8 @@ pub(super) async fn refuse(
     let failed = unit.transaction.clone();
     match gateway.ledger.commit(unit).await? {
         Commit::Done { version } => {
-            describe_counter!(REFUSED, "Charges that a spend limit had no room for, by CSP, limit and period.");
             let (csp, limit) = (failed.account.csp.to_string(), over.limit.to_string());
-            counter!(REFUSED, "csp" => csp, "limit" => limit, "period" => over.word()).increment(1);
+            counter!(OVER_LIMIT.name, "csp" => csp, "limit" => limit, "period" => over.word()).increment(1);
             gateway.announce(&failed);
             Ok(Opened::Over(Box::new(Transaction { version, ..failed })))
         }

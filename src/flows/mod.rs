@@ -26,6 +26,7 @@ use crate::ports::ephemeral::{Ephemeral, EphemeralUnavailable, Ticket};
 use crate::ports::ledger::{Ledger, LedgerUnavailable};
 use crate::ports::outbox::Outbox;
 use crate::ports::secrets::Secrets;
+use crate::ports::spans::Spans;
 
 pub mod charge;
 pub mod refund;
@@ -45,6 +46,9 @@ pub mod rate;
 pub mod forget;
 pub mod sandbox;
 pub mod certification;
+pub mod trail;
+
+use self::trail::{Asking, Trail};
 
 /// Everything that the stories need of the world.
 pub struct Gateway {
@@ -74,6 +78,8 @@ pub struct Gateway {
     pub bounds: Bounds,
     /// Who watches which transaction.
     pub watchers: Arc<watch::Watchers>,
+    /// Where spans go; `None`: nothing is recorded.
+    pub spans: Option<Arc<dyn Spans>>,
     /// Work that goes on whether or not its caller still waits. A shutdown waits for it.
     pub tasks: TaskTracker,
 }
@@ -100,8 +106,8 @@ pub struct Caller {
     pub partner: Arc<Partner>,
     /// Goes with every log line and CSP call.
     pub correlation: CorrelationId,
-    /// The trace that the request is part of, as it was received or begun here.
-    pub trace: Trace,
+    /// Where the request stands in its trace, and what it leaves there.
+    pub trail: Trail,
     /// When the caller stops waiting.
     pub deadline: Instant,
 }
@@ -114,8 +120,8 @@ impl Caller {
     }
 
     /// What goes with a call to a CSP on the caller's behalf.
-    fn call(&self, profile: &CspProfile, time_left: Duration) -> CallContext {
-        let call = call(profile, self.correlation.clone(), self.trace, time_left);
+    fn call(&self, profile: &CspProfile, asking: &Asking, time_left: Duration) -> CallContext {
+        let call = call(profile, self.correlation.clone(), asking.trace(), time_left);
         CallContext { partner: Some(self.partner.id.clone()), ..call }
     }
 }
@@ -189,6 +195,7 @@ impl Gateway {
             instance: self.instance.clone(),
             watchers: Arc::clone(&self.watchers),
             flights_asked: Arc::clone(&self.flights_asked),
+            spans: self.spans.clone(),
             tasks: self.tasks.clone(),
         }
     }

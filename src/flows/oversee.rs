@@ -57,13 +57,29 @@ pub async fn settle(
     Err(NotSettled::Unavailable(Cause::new("the record was changed again and again")))
 }
 
-/// What waits for an outcome, and for how many seconds the oldest has.
+/// For how many seconds the oldest of each kind waits; 0 where nothing does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ages {
+    /// Of an outcome that is unknown.
+    pub unknown_s: i64,
+    /// Of an outcome that its partner does not know.
+    pub pending_s: i64,
+    /// Of an event that is not delivered.
+    pub event_s: i64,
+}
+
+/// What waits, and since when.
 ///
 /// # Errors
 /// The ledger cannot answer.
-pub async fn unresolved(gateway: &Gateway, oversight: &dyn Oversight) -> Result<(Unresolved, i64), LedgerUnavailable> {
+pub async fn unresolved(gateway: &Gateway, oversight: &dyn Oversight) -> Result<(Unresolved, Ages), LedgerUnavailable> {
     let unresolved = oversight.unresolved().await?;
     let now = gateway.clock.now().as_second();
-    let age_s = unresolved.oldest_unknown_at.map_or(0, |at| now.saturating_sub(at.as_second()).max(0));
-    Ok((unresolved, age_s))
+    let age = |at: Option<crate::domain::Time>| at.map_or(0, |at| now.saturating_sub(at.as_second()).max(0));
+    let ages = Ages {
+        unknown_s: age(unresolved.oldest_unknown_at),
+        pending_s: age(unresolved.oldest_pending_at),
+        event_s: age(unresolved.oldest_due_at),
+    };
+    Ok((unresolved, ages))
 }

@@ -33,14 +33,18 @@ pub async fn send(gateway: &Gateway, caller: &Caller, number: &Msisdn, route: Ro
         tries_left: gateway.bounds.pin_tries_max,
     };
     let slot = PinSlot { partner: caller.partner.id.clone(), number: number.clone() };
-    match gateway.ephemeral.issue_pin(&slot, stored, profile.quota_of(number.expose()), now).await? {
+    let step = caller.trail.step("pin issue");
+    let quota = profile.quota_of(number.expose());
+    match step.end(gateway.ephemeral.issue_pin(&slot, stored, quota, now).await)? {
         Issued::QuotaReached { retry_after_s } => return Err(Refusal::TooMany { retry_after_s }.into()),
         Issued::Kept => {}
     }
     let template = caller.partner.pin_sms.as_ref().unwrap_or(&profile.pin_sms);
     let message = Sms::of_pin(template, pin::sms_text(&template.text, &pin));
     let (csp, _) = gateway.csp(&profile.id)?;
-    csp.notify(number, &message, &caller.call(profile, caller.time_left())).await?;
+    let asking = caller.trail.ask(&profile.id, "notify");
+    let call = caller.call(profile, &asking, caller.time_left());
+    asking.end(csp.notify(number, &message, &call).await)?;
     Ok(())
 }
 
@@ -48,7 +52,8 @@ pub async fn send(gateway: &Gateway, caller: &Caller, number: &Msisdn, route: Ro
 pub async fn validate(gateway: &Gateway, caller: &Caller, number: &Msisdn, typed: &str) -> Result<(), Stop> {
     let slot = PinSlot { partner: caller.partner.id.clone(), number: number.clone() };
     let digest = gateway.secrets.pin_digest(&caller.partner.id, number, &Pin::new(typed.to_owned()));
-    match gateway.ephemeral.redeem_pin(&slot, &digest, gateway.clock.now()).await? {
+    let step = caller.trail.step("pin redeem");
+    match step.end(gateway.ephemeral.redeem_pin(&slot, &digest, gateway.clock.now()).await)? {
         Verdict::Right => Ok(()),
         Verdict::Wrong => Err(Refusal::InvalidPin.into()),
     }

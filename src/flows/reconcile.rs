@@ -7,8 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument as _;
+
 use super::booking;
 use super::flight::{Answered, reread};
+use super::trail::{Asking, Trail};
 use super::{Caller, Gateway, Stop, call};
 use crate::domain::directory::{Ability, CspProfile, Recovery};
 use crate::domain::trace::Trace;
@@ -17,6 +20,7 @@ use crate::domain::transaction::{State, Transaction, UnitOfWork};
 use crate::ports::csp::{CallContext, Csp, CspError, Inquiry, Voiding};
 use crate::ports::ephemeral::Flight;
 use crate::ports::ledger::{Commit, LedgerUnavailable};
+use crate::ports::spans::Side;
 
 /// Most records that one sweep asks for at the same time.
 const CONCURRENT_MAX: usize = 16;
@@ -55,14 +59,20 @@ async fn unless_in_flight(gateway: &Gateway, record: Transaction) -> Result<(), 
     }
     let correlation = gateway.secrets.fresh_correlation_id();
     let trace = Trace::begun_by(&correlation);
-    let reconciled = one(gateway, record, |profile| call(profile, correlation, trace, Duration::MAX)).await;
+    let correlation_text = correlation.as_str().to_owned();
+    let (trail, mut span) = Trail::lead(trace, gateway.spans.as_ref(), Side::Own, "reconcile");
+    span.note("onbill.reference", || record.reference.to_string().into());
+    let asked = |profile: &CspProfile, asking: &Asking| call(profile, correlation, asking.trace(), Duration::MAX);
+    let logged = tracing::info_span!("reconcile", correlation = correlation_text, trace = %trace.trace_id());
+    let reconciled = span.end(one(gateway, record, &trail, asked).instrument(logged).await);
     gateway.ephemeral.end_flight(&key, &ticket).await;
     reconciled.map(|_record| ())
 }
 
 /// A repeat has found a record that nobody works on: asks now, within the caller's time.
 pub(super) async fn on_the_spot(gateway: &Gateway, record: Transaction, caller: &Caller) -> Result<Answered, Stop> {
-    match one(gateway, record.clone(), |profile| caller.call(profile, caller.time_left())).await {
+    let asked = |profile: &CspProfile, asking: &Asking| caller.call(profile, asking, caller.time_left());
+    match one(gateway, record.clone(), &caller.trail, asked).await {
         Ok(newer) => reread(&newer),
         Err(error) => {
             tracing::warn!(reference = %record.reference, cause = ?error.0, "a record could not be reconciled");
@@ -75,7 +85,8 @@ pub(super) async fn on_the_spot(gateway: &Gateway, record: Transaction, caller: 
 async fn one(
     gateway: &Gateway,
     record: Transaction,
-    call: impl FnOnce(&CspProfile) -> CallContext,
+    trail: &Trail,
+    call: impl FnOnce(&CspProfile, &Asking) -> CallContext,
 ) -> Result<Transaction, LedgerUnavailable> {
     let taken = settle::take(&record, gateway.lease(), gateway.clock.now());
     let Some(taken) = commit(gateway, taken).await? else {
@@ -83,7 +94,9 @@ async fn one(
     };
     let unit = match gateway.csp(&taken.account.csp) {
         Ok((csp, profile)) => {
-            let learnt = ask(gateway, csp, profile, &taken, &call(profile)).await;
+            let asking = trail.ask(&profile.id, "inquire");
+            let learnt = ask(gateway, csp, profile, &taken, &call(profile, &asking)).await;
+            drop(asking);
             settle::by_inquiry(&taken, &learnt, profile, &gateway.moment(&taken.key.partner))
         }
         Err(_not_configured) => settle::without_csp(&taken, &gateway.moment(&taken.key.partner)),

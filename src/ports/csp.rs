@@ -169,6 +169,11 @@ pub trait Csp: Send + Sync {
     /// durable, so that what would be turned away costs no commit; it promises nothing.
     fn would_take(&self, time_left: Duration) -> Result<(), Cause>;
 
+    /// What is known of the CSP without asking it, in a word for people. An adapter by itself knows nothing ill of it.
+    fn standing(&self) -> &'static str {
+        "ok"
+    }
+
     /// Looks an account up, for a purchase of a product where one is named. `Ok(None)`: the CSP does not know it.
     async fn account(
         &self,

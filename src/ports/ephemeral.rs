@@ -1,4 +1,5 @@
-//! The port of state that may be lost at any moment without harm to money: PINs, and who works on which key.
+//! The port of state that may be lost at any moment without harm to money: PINs, who works on which key, and which
+//! notifications were sent.
 //!
 //! Invariant: nothing here decides whether money moves. Losing it costs PINs in flight and a little speed. `now` is
 //! always an argument, so that the gateway's clock rules; a store's own expiry only collects garbage. Each verb is one
@@ -13,6 +14,7 @@ use crate::domain::Time;
 use crate::domain::address::Msisdn;
 use crate::domain::directory::SendQuota;
 use crate::domain::ids::{InstanceId, PartnerId};
+use crate::domain::notification::{Claim, ContentDigest, NotificationKey};
 use crate::domain::pin::{PinDigest, StoredPin, Verdict};
 use crate::domain::rate::SharedRate;
 use crate::domain::transaction::TransactionKey;
@@ -70,6 +72,15 @@ pub enum Flight {
     Underway,
 }
 
+/// What came of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Texted {
+    /// The CSP has taken it.
+    Sent,
+    /// It is certain that it was not sent.
+    NotSent,
+}
+
 /// Short-lived shared state.
 #[async_trait]
 pub trait Ephemeral: Send + Sync {
@@ -111,6 +122,19 @@ pub trait Ephemeral: Send + Sync {
 
     /// Waits until the flight of a key has ended, or for `wait_max`, whichever is first.
     async fn await_flight(&self, key: &TransactionKey, wait_max: Duration) -> Result<(), EphemeralUnavailable>;
+
+    /// Takes the id of a notification, by the rules of `domain::notification`, for a request with this content.
+    async fn claim_notification(
+        &self,
+        key: &NotificationKey,
+        content: &ContentDigest,
+        ticket: &Ticket,
+        now: Time,
+    ) -> Result<Claim, EphemeralUnavailable>;
+
+    /// Says what came of the text for which an id was taken with this ticket: it is remembered, or the id is free again.
+    /// `NotSent` is worth telling after a claim of which the answer did not come.
+    async fn settle_notification(&self, key: &NotificationKey, ticket: &Ticket, texted: Texted);
 
     /// Takes up to `wanted` calls of a partner's rate for this gateway alone, by the rules of `domain::rate`: how many it
     /// got. For a worker that fetches a share now and then, not for every call.

@@ -15,6 +15,9 @@ pub mod secrets;
 pub mod tokens;
 pub mod sandbox;
 pub mod certification;
+pub mod measures;
+pub mod spans;
+pub mod audit;
 
 /// Why something failed, for the people who run the gateway. It has no `Display`, so that it cannot slip into an
 /// answer; log it with `{:?}`. Whoever makes one leaves addresses, PINs and keys out.

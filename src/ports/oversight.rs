@@ -15,8 +15,18 @@ use crate::domain::transaction::Transaction;
 pub struct Unresolved {
     /// Records that need a person.
     pub stuck: u64,
+    /// Records whose outcome is unknown.
+    pub unknown: u64,
     /// When the oldest one was accepted whose outcome is unknown.
     pub oldest_unknown_at: Option<Time>,
+    /// When the oldest one was accepted that is Pending for its partner, whoever works on it.
+    pub oldest_pending_at: Option<Time>,
+    /// Events that wait to be delivered.
+    pub due_events: u64,
+    /// When the oldest of them came to be.
+    pub oldest_due_at: Option<Time>,
+    /// Events that were given up.
+    pub dead_letters: u64,
 }
 
 /// The system of record, as those who run the gateway see it.

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::current::Current;
+use super::ready::Standing;
 use super::serve::{self, Answers, Bounds};
 use super::webhooks;
 
@@ -41,13 +42,13 @@ pub struct Admin {
     pub door: Door,
     /// Prints what is measured.
     pub metrics: PrometheusHandle,
-    /// Once it is called the gateway is not ready any more.
-    pub stop: CancellationToken,
+    /// Whether it can take requests.
+    pub standing: Standing,
 }
 
 /// Serves until `stop` is called, within bounds of its own: no load on the main port takes its connections.
 pub async fn serve(listener: TcpListener, admin: Admin, bounds: Bounds, stop: CancellationToken) -> bool {
-    serve::serve("admin", listener, None, Answering(router(admin)), bounds, stop).await
+    serve::serve("admin", listener, None, Answering(router(admin)), bounds, stop, CancellationToken::new()).await
 }
 
 /// The router as a port asks it.
@@ -88,18 +89,8 @@ fn router(admin: Admin) -> Router {
 }
 
 async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
-    if admin.stop.is_cancelled() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
-    }
-    let gateway = admin.current.gateway();
-    let (ledger, ephemeral) = tokio::join!(gateway.ledger.check(), ephemeral::line(&gateway));
-    match ledger {
-        Ok(()) => (StatusCode::OK, format!("ledger: ok\n{ephemeral}")),
-        Err(error) => {
-            let note = error.0.to_note();
-            (StatusCode::SERVICE_UNAVAILABLE, format!("ledger: {note}\n{ephemeral}"))
-        }
-    }
+    let found = admin.standing.look().await;
+    (if found.is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, found.lines)
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {

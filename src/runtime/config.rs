@@ -9,11 +9,13 @@ pub mod effective;
 pub mod problem;
 pub mod schema;
 pub mod tables;
+pub mod csp;
 pub mod directory;
 pub mod callers;
 pub mod limits;
 pub mod redis;
 pub mod postgres;
+pub mod seeing;
 mod layers;
 mod relations;
 mod sandbox;
@@ -33,6 +35,7 @@ use self::layers::Layers;
 use self::postgres::{Ledger, Postgres};
 use self::problem::{Problem, Problems};
 use self::redis::{Ephemeral, Redis};
+use self::seeing::{Audit, Traces};
 use self::shape::Report;
 use self::tables::{Charge, GuardTable, Keys, Log, Pin, Reconcile, Retention, Sandbox, Server, Tables, Webhooks};
 use crate::domain::Time;
@@ -56,6 +59,12 @@ impl Environment {
         let variables =
             std::env::vars_os().map(|(name, text)| (name.to_string_lossy().into_owned(), text.into_string().ok()));
         Self(variables.collect())
+    }
+
+    /// A variable that is text.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_deref()
     }
 
     /// Variables that somebody else has made up.
@@ -114,6 +123,10 @@ pub struct Config {
     pub ledger: Ledger,
     /// How PostgreSQL is reached.
     pub postgres: Postgres,
+    /// Spans, and where they go.
+    pub traces: Traces,
+    /// The audit log.
+    pub audit: Audit,
     /// The built-in sandbox.
     pub sandbox: Sandbox,
     /// All partners and CSPs.
@@ -157,39 +170,22 @@ impl Config {
         let Some(built) = built.filter(|_| problems.is_empty()) else {
             return Err(Problems(problems));
         };
-        let Tables {
-            server,
-            log,
-            pin,
-            charge,
-            reconcile,
-            retention,
-            keys,
-            ephemeral,
-            redis,
-            ledger,
-            postgres,
-            webhooks,
-            sandbox,
-            csp: _,
-            partner: _,
-            issuer: _,
-        } = tables;
-
         Ok(Self {
-            server,
-            log,
-            pin,
-            charge,
-            reconcile,
-            retention,
-            keys,
-            webhooks,
-            ephemeral,
-            redis,
-            ledger,
-            postgres,
-            sandbox,
+            server: tables.server,
+            log: tables.log,
+            pin: tables.pin,
+            charge: tables.charge,
+            reconcile: tables.reconcile,
+            retention: tables.retention,
+            keys: tables.keys,
+            webhooks: tables.webhooks,
+            ephemeral: tables.ephemeral,
+            redis: tables.redis,
+            ledger: tables.ledger,
+            postgres: tables.postgres,
+            traces: tables.traces,
+            audit: tables.audit,
+            sandbox: tables.sandbox,
             directory: built.directory,
             callers,
             issuers,

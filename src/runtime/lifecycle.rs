@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic_health::server::HealthReporter;
@@ -24,8 +24,10 @@ use super::config::redis::EphemeralStore;
 use super::config::tables::LogFormat;
 use super::config::{Config, Sources, temporary_root};
 use super::current::{self, Current, Living};
+use super::ready::{self, Health, Standing};
 use super::reload::Reloader;
 use super::serve;
+use super::supervisor::{State, Supervisor};
 use super::telemetry::{self, Format, TelemetryError};
 use super::tls::{Tls, TlsError};
 use super::wiring::{self, Wired, WiringError};
@@ -41,6 +43,7 @@ use crate::flows::Gateway;
 use crate::flows::certification::{self, Certification, Queue};
 use crate::flows::rate::{Rates, Sharing};
 use crate::flows::sandbox::Sandbox;
+use crate::ports::audit::{Audit, Entry, Who};
 use crate::ports::clock::Clock;
 use crate::ports::tokens::Tokens;
 
@@ -120,6 +123,7 @@ pub fn run(config: &Config, sources: Sources, told: impl FnOnce(&Listening)) -> 
     };
     telemetry::logs(&config.log.filter, format)?;
     let metrics = telemetry::metrics()?;
+    log_settings(config);
     let data_dir = DataDir::of(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // Stores open outside of it, since they block, but know it: connections are kept by tasks.
@@ -168,49 +172,50 @@ async fn live(
     data_dir: &DataDir,
     told: impl FnOnce(&Listening),
 ) -> Result<(), LifeError> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let supervisor = Supervisor::of(&sources.environment);
+    let mut signals = Signals::new()?;
     // From here on a SIGHUP ends nothing any more.
     let asked = signal(SignalKind::hangup())?;
-    let stop = CancellationToken::new();
-    let Wired { gateway, oversight, sandbox, adapters, issuers, certification } = wired;
+    let (stop, admin_stop) = (CancellationToken::new(), CancellationToken::new());
+    let Wired { gateway, oversight, sandbox, adapters, mut recorders, issuers, certification } = wired;
+    recorders.start();
+    let audit = recorders.audit();
     let certifying = match certification {
         Some((certification, queue)) => Some(Certifying::begin(certification, queue).await?),
         None => None,
     };
     let certification = certifying.as_ref().map(|certifying| Arc::clone(&certifying.certification));
-    let faces = Faces::new(config, &gateway, sandbox, certification);
+    let faces = Faces::new(config, &gateway, sandbox, certification.clone(), audit.clone());
     let health = faces.health();
     let (successor, current) = current::begin(faces.around(config, Arc::clone(&gateway), issuers.tokens())?);
-    let overseen = Overseen { current: current.clone(), oversight };
+    let overseen = Overseen { current: current.clone(), oversight, audit: audit.clone() };
+    let standing = Standing::new(current.clone(), audit.clone(), &data_dir.path);
     let (tls, door) = (tls(config)?, Door::of(&config.server).await?);
-    health.serve().await;
+    health.tell(&standing.look().await).await;
     let listener = listen("server.listen", config.server.listen).await?;
     let admin_listener = listen("server.admin_listen", config.server.admin_listen).await?;
     let listens = (listener.local_addr()?, admin_listener.local_addr()?);
     told(&listening(config, data_dir, listens, tls.is_some()));
-    for entry in &config.effective.0 {
-        tracing::debug!(key = entry.key, value = entry.value, origin = entry.origin, "setting");
-    }
+    note(audit.as_ref(), "start", config);
 
-    let admin_stop = CancellationToken::new();
     let mut background = work(config, &current, &overseen, &metrics, &stop);
-    let admin = Admin { current: current.clone(), overseen, door, metrics, stop: stop.clone() };
+    let looked_at = Looked { certification, standing: standing.clone(), health: health.clone(), tls: tls.clone() };
+    looked_at.after(&mut background, &stop);
+    let admin = Admin { current: current.clone(), overseen, door, metrics, standing: standing.clone() };
     let admin = tokio::spawn(admin::serve(admin_listener, admin, admin_bounds(config), admin_stop.clone()));
-    let effective = config.effective.clone();
-    let reloader = Reloader { sources, effective, adapters, issuers, faces, successor, tls: tls.clone() };
-    if let Some(tls) = &tls {
-        background.spawn(Arc::clone(tls).keep(stop.clone()));
-    }
+    let (effective, audited) = (config.effective.clone(), audit.clone());
+    let reloader =
+        Reloader { sources, effective, adapters, issuers, faces, successor, tls: tls.clone(), audit: audited };
     background.spawn(reloader.listen(asked, stop.clone()));
-    let server = tokio::spawn(serve::serve("main", listener, tls, current, serve_bounds(config), stop.clone()));
+    let leaving = standing.leaving.clone();
+    let server =
+        tokio::spawn(serve::serve("main", listener, tls, current, serve_bounds(config), stop.clone(), leaving));
 
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("stopping: no new connections, answering what is under way");
-    health.shut_down().await;
+    supervisor.tell(State::Ready);
+    signals.one().await;
+    supervisor.tell(State::Stopping);
+    note(audit.as_ref(), "stop", config);
+    leave(config, &standing, &health, &mut signals).await;
     stop.cancel();
     gateway.watchers.close();
     if let Some(certifying) = &certifying {
@@ -221,9 +226,66 @@ async fn live(
         certifying.end().await;
     }
     while background.join_next().await.is_some() {}
+    recorders.end().await;
     admin_stop.cancel();
     let _drained = admin.await.map_err(io::Error::other)?;
     Ok(())
+}
+
+/// What is looked at now and then while the gateway runs.
+struct Looked {
+    certification: Option<Arc<Certification>>,
+    standing: Standing,
+    health: Health,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Looked {
+    fn after(self, background: &mut JoinSet<()>, stop: &CancellationToken) {
+        if let Some(certification) = self.certification {
+            background.spawn(workers::measure_certification(certification, stop.clone()));
+        }
+        background.spawn(ready::watch(self.standing, self.health, stop.clone()));
+        if let Some(tls) = self.tls {
+            background.spawn(tls.keep(stop.clone()));
+        }
+    }
+}
+
+/// What asks the gateway to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for one.
+    async fn one(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Says that the gateway stops, and goes on as before until load balancers have had the time to notice, or whoever asks
+/// is in a hurry and asks twice.
+async fn leave(config: &Config, standing: &Standing, health: &Health, signals: &mut Signals) {
+    standing.leaving.cancel();
+    health.tell(&standing.look().await).await;
+    let pause = Duration::from_millis(u64::from(config.server.drain_delay_ms));
+    if !pause.is_zero() {
+        tracing::info!(pause_ms = config.server.drain_delay_ms, "not ready any more: load balancers may notice");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = signals.one() => {}
+        }
+    }
+    tracing::info!("stopping: no new connections, answering what is under way");
 }
 
 /// Lets answers and money that are under way come to their end, each within its bound.
@@ -237,6 +299,24 @@ async fn finish(config: &Config, gateway: &Gateway, server: JoinHandle<bool>) {
     let lease = Duration::from_secs(u64::from(config.charge.lease_s));
     if tokio::time::timeout(lease, gateway.tasks.wait()).await.is_err() {
         tracing::error!("some transactions are left to reconciliation");
+    }
+}
+
+fn log_settings(config: &Config) {
+    for entry in &config.effective.0 {
+        tracing::debug!(key = entry.key, value = entry.value, origin = entry.origin, "setting");
+    }
+}
+
+/// Writes down that the gateway has started, or is asked to stop.
+fn note(audit: Option<&Arc<dyn Audit>>, what: &'static str, config: &Config) {
+    if let Some(audit) = audit {
+        let details = vec![
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("listen", config.server.listen.to_string()),
+            ("settings", config.effective.digest()),
+        ];
+        audit.note(Entry { who: Who::Gateway, what: what.into(), outcome: "ok".into(), details });
     }
 }
 
@@ -355,6 +435,7 @@ fn admin_bounds(config: &Config) -> serve::Bounds {
 pub struct Faces {
     sandbox: Option<Arc<Sandbox>>,
     certification: Option<Arc<Certification>>,
+    audit: Option<Arc<dyn Audit>>,
     health: HealthReporter,
     /// Keys, tokens and certificates are judged by the real time.
     real_clock: Arc<dyn Clock>,
@@ -370,6 +451,7 @@ impl Faces {
         gateway: &Gateway,
         sandbox: Option<Arc<Sandbox>>,
         certification: Option<Arc<Certification>>,
+        audit: Option<Arc<dyn Audit>>,
     ) -> Self {
         let (health, _) = tonic_health::server::health_reporter();
         let places = Places::new(config.server.requests_in_flight_max);
@@ -378,7 +460,7 @@ impl Faces {
             EphemeralStore::Redis => Sharing::Among(NonZeroU32::new(config.redis.gateways).unwrap_or(NonZeroU32::MIN)),
         };
         let rates = Mutex::new(Arc::new(Rates::new(&gateway.directory, sharing, None)));
-        Self { sandbox, certification, health, real_clock: wiring::real_clock(), places, rates }
+        Self { sandbox, certification, audit, health, real_clock: wiring::real_clock(), places, rates }
     }
 
     /// The rates of a directory's partners, from now on.
@@ -389,7 +471,7 @@ impl Faces {
     }
 
     fn health(&self) -> Health {
-        Health { reporter: self.health.clone(), services: grpc::keyed(self.sandbox.is_some()) }
+        Health::new(self.health.clone(), grpc::keyed(self.sandbox.is_some()))
     }
 
     /// Builds the faces around a gateway.
@@ -411,31 +493,11 @@ impl Faces {
         let sessions = Sessions::new(Arc::clone(&gateway.secrets));
         let page = certification.clone().map(|certification| Page::new(certification, callers.clone(), sessions));
         let (places, rates) = (Arc::clone(&self.places), self.rates(&gateway));
-        let passage = stack::Passage { bounds, places, rates, certification };
+        let passage = stack::Passage { bounds, places, rates, certification, audit: self.audit.clone() };
         let own = Arc::clone(&gateway);
         let guard = Guard::new(own, callers, passage, pb::DESCRIPTORS, &services.keyed, services.routes)?;
         let json = JsonFace::new(pb::DESCRIPTORS, &services.keyed, guard.in_process(), env!("CARGO_PKG_VERSION"))?
             .waiting(milliseconds(config.server.body_read_timeout_ms));
         Ok(Living { front: Front::new(Arc::clone(&gateway), guard, json, page), gateway })
-    }
-}
-
-/// Tells health checkers that the gateway stops.
-struct Health {
-    reporter: HealthReporter,
-    services: Vec<&'static str>,
-}
-
-impl Health {
-    async fn shut_down(&self) {
-        for service in self.services.iter().chain([&""]) {
-            self.reporter.set_service_status(*service, tonic_health::ServingStatus::NotServing).await;
-        }
-    }
-
-    async fn serve(&self) {
-        for service in self.services.iter().chain([&""]) {
-            self.reporter.set_service_status(*service, tonic_health::ServingStatus::Serving).await;
-        }
     }
 }

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use metrics::{counter, describe_counter};
+use metrics::counter;
 use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
@@ -19,9 +19,9 @@ use super::current::Successor;
 use super::lifecycle::{Faces, LifeError};
 use super::tls::Tls;
 use super::wiring::{self, Adapters, KnownIssuers, WiringError};
+use crate::ports::audit::{Audit, Entry, Who};
+use crate::ports::measures::RELOADS;
 
-/// Counts configurations that were asked for, by what became of them.
-const RELOADS: &str = "onbill_config_reloads_total";
 /// Tables that may change while the gateway runs.
 const CHANGEABLE: [&str; 4] = ["csp", "issuer", "partner", "pin"];
 
@@ -61,12 +61,13 @@ pub struct Reloader {
     pub faces: Faces,
     /// Puts the new in place of the old.
     pub successor: Successor,
+    /// Where it is written down.
+    pub audit: Option<Arc<dyn Audit>>,
 }
 
 impl Reloader {
     /// Reads the configuration again each time it is asked to, until `stop` is called.
     pub async fn listen(mut self, mut asked: Signal, stop: CancellationToken) {
-        describe_counter!(RELOADS, "Configurations that were read again (SIGHUP), by whether they were taken.");
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -78,14 +79,23 @@ impl Reloader {
             match self.reload().await {
                 Ok(()) => {
                     tracing::info!("the configuration was read again and is in effect");
-                    counter!(RELOADS, "outcome" => "taken").increment(1);
+                    counter!(RELOADS.name, "outcome" => "taken").increment(1);
+                    self.note("taken");
                 }
                 Err(error) => {
                     let why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
                     tracing::error!(%error, why, "the configuration was read again and not taken; the old one stays");
-                    counter!(RELOADS, "outcome" => "refused").increment(1);
+                    counter!(RELOADS.name, "outcome" => "refused").increment(1);
+                    self.note("refused");
                 }
             }
+        }
+    }
+
+    fn note(&self, outcome: &'static str) {
+        if let Some(audit) = &self.audit {
+            let details = vec![("settings", self.effective.digest())];
+            audit.note(Entry { who: Who::Gateway, what: "reload".into(), outcome: outcome.into(), details });
         }
     }
 

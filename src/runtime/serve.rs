@@ -73,6 +73,9 @@ pub trait Answers: Clone + Send + Sync + 'static {
 
 /// Serves until `stop` is called, then answers what is under way. True: all of it was answered in time.
 /// With `tls`, what is not encrypted is not served.
+///
+/// From `leaving` on, which may be called before, every answer over HTTP/1.1 asks its client to connect anew: clients that
+/// keep connections have gone elsewhere before this gateway closes them.
 pub async fn serve<A: Answers>(
     name: &'static str,
     listener: TcpListener,
@@ -80,6 +83,7 @@ pub async fn serve<A: Answers>(
     answers: A,
     bounds: Bounds,
     stop: CancellationToken,
+    leaving: CancellationToken,
 ) -> bool {
     let connections = Connections::new(name, bounds.limits);
     let tasks = TaskTracker::new();
@@ -104,8 +108,11 @@ pub async fn serve<A: Answers>(
         // At a bound: accepted and closed at once, so that its client hears of it.
         let Some(entry) = connections.enter(address(peer)) else { continue };
         let (builder, answers, tls) = (Arc::clone(&builder), answers.clone(), tls.clone());
+        let leaving = leaving.clone();
         tasks.spawn(async move {
-            secured(&builder, stream, tls.as_deref(), answers, &entry.connection, bounds.headers_max).await;
+            let (connection, headers_max) = (Arc::clone(&entry.connection), bounds.headers_max);
+            let service = Service { answers, connection, headers_max, peer: None, leaving };
+            secured(&builder, stream, tls.as_deref(), service).await;
             drop(entry);
         });
     }
@@ -164,35 +171,32 @@ async fn secured<A: Answers>(
     builder: &Builder<TokioExecutor>,
     stream: TcpStream,
     tls: Option<&Tls>,
-    answers: A,
-    connection: &Arc<Connection>,
-    headers_max: usize,
+    service: Service<A>,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "small packets may be held back");
     }
     let Some(tls) = tls else {
-        let service = Service { answers, connection: Arc::clone(connection), headers_max, peer: None };
-        return attend(builder, stream, service, connection).await;
+        return attend(builder, stream, service).await;
     };
     // Nothing is under way before the handshake is done, so whatever the connection is told ends it.
     let accepted = tokio::select! {
         accepted = tls.accept(stream) => accepted,
-        _told = connection.heard() => None,
+        _told = service.connection.heard() => None,
     };
     if let Some((stream, peer)) = accepted {
-        let service = Service { answers, connection: Arc::clone(connection), headers_max, peer };
-        attend(builder, stream, service, connection).await;
+        attend(builder, stream, Service { peer, ..service }).await;
     }
 }
 
 /// Serves one connection until it ends, or is told to.
-async fn attend<S, A>(builder: &Builder<TokioExecutor>, stream: S, service: Service<A>, connection: &Arc<Connection>)
+async fn attend<S, A>(builder: &Builder<TokioExecutor>, stream: S, service: Service<A>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     A: Answers,
 {
-    let io = TokioIo::new(Watched::new(stream, Arc::clone(connection)));
+    let connection = Arc::clone(&service.connection);
+    let io = TokioIo::new(Watched::new(stream, Arc::clone(&connection)));
     let mut served = pin!(builder.serve_connection(io, service));
     loop {
         tokio::select! {
@@ -218,6 +222,8 @@ struct Service<A> {
     headers_max: usize,
     /// Who is at the other end, where it has shown a certificate.
     peer: Option<Peer>,
+    /// Called once the gateway is asked to stop.
+    leaving: CancellationToken,
 }
 
 impl<A: Answers> hyper::service::Service<http::Request<Incoming>> for Service<A> {
@@ -236,8 +242,12 @@ impl<A: Answers> hyper::service::Service<http::Request<Incoming>> for Service<A>
             return Box::pin(async { Ok(refusal) });
         }
         let answers = self.answers.clone();
+        let (leaving, is_http1) = (self.leaving.clone(), request.version() < http::Version::HTTP_2);
         Box::pin(async move {
-            let response = answers.answer(request).await;
+            let mut response = answers.answer(request).await;
+            if is_http1 && leaving.is_cancelled() {
+                response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+            }
             Ok(response.map(|body| Answering::new(Some(body), underway)))
         })
     }

@@ -5,14 +5,18 @@
 
 use std::io::IsTerminal;
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::ports::measures;
+
 /// Bounds of the histograms' buckets, in seconds: from a replay to the longest deadline.
 const BUCKETS_S: [f64; 14] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 7.0, 30.0];
+/// Bounds of the buckets of batches, in units of work.
+const BUCKETS_UNITS: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 512.0];
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,5 +56,10 @@ pub fn logs(filter: &str, format: Format) -> Result<(), TelemetryError> {
 
 /// Sets metrics up and answers what prints them.
 pub fn metrics() -> Result<PrometheusHandle, TelemetryError> {
-    Ok(PrometheusBuilder::new().set_buckets(&BUCKETS_S)?.install_recorder()?)
+    let builder = PrometheusBuilder::new().set_buckets(&BUCKETS_S)?;
+    let batches = Matcher::Full(measures::LEDGER_BATCH.name.to_owned());
+    let handle = builder.set_buckets_for_metric(batches, &BUCKETS_UNITS)?.install_recorder()?;
+    measures::describe();
+    metrics::gauge!(measures::BUILD.name, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    Ok(handle)
 }

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use metrics::{counter, describe_counter, describe_gauge, gauge};
+use metrics::{counter, gauge};
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{cipher_suite, default_provider, kx_group};
@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use self::files::Files;
 use super::config::tables::{ClientAuth, TlsTable};
 use crate::faces::auth::Peer;
+use crate::ports::measures::{TLS_EXPIRES, TLS_HANDSHAKES, TLS_RELOADS};
 
 /// What both sides may agree on. All of them authenticate what they encrypt, and keep what was sent secret even from who
 /// steals the private key later.
@@ -50,13 +51,6 @@ const HANDSHAKE: u8 = 22;
 /// Most bytes that are read of somebody who speaks no TLS, and how long, so that the end of the connection is a clean one.
 const REST_BYTES_MAX: u64 = 64 * 1024;
 const REST_MAX: Duration = Duration::from_secs(1);
-
-/// Counts looks at changed files by outcome.
-const RELOADS: &str = "onbill_tls_reloads_total";
-/// Counts handshakes by outcome.
-const HANDSHAKES: &str = "onbill_tls_handshakes_total";
-/// When the certificate ends.
-const EXPIRES: &str = "onbill_tls_certificate_expires_seconds";
 
 /// Why TLS cannot be spoken with these files.
 #[derive(Debug, thiserror::Error)]
@@ -101,9 +95,6 @@ impl Tls {
     /// # Errors
     /// Files that cannot be used.
     pub fn begin(table: &TlsTable) -> Result<Option<Arc<Self>>, TlsError> {
-        describe_counter!(RELOADS, "Changed TLS files that were found, by whether they are in effect.");
-        describe_counter!(HANDSHAKES, "TLS handshakes on the main port, by outcome.");
-        describe_gauge!(EXPIRES, "When the certificate of the main port ends, in seconds since 1970.");
         let Some(files) = Files::read(table)? else { return Ok(None) };
         let config = Arc::new(config(&files, table.client_auth)?);
         note_end(&files);
@@ -137,14 +128,14 @@ impl Tls {
                 Ok(Ok(true)) => {
                     told = None;
                     tracing::info!("the TLS files have changed and are in effect");
-                    counter!(RELOADS, "outcome" => "taken").increment(1);
+                    counter!(TLS_RELOADS.name, "outcome" => "taken").increment(1);
                 }
                 Ok(Err(error)) => {
                     let error = error.to_string();
                     // The same again and again is told once.
                     if told.as_ref() != Some(&error) {
                         tracing::error!(error, "the TLS files have changed and cannot be used; the old ones stay");
-                        counter!(RELOADS, "outcome" => "refused").increment(1);
+                        counter!(TLS_RELOADS.name, "outcome" => "refused").increment(1);
                         told = Some(error);
                     }
                 }
@@ -178,7 +169,7 @@ impl Tls {
             }
             Err(_elapsed) => ("timed_out", None),
         };
-        counter!(HANDSHAKES, "outcome" => outcome).increment(1);
+        counter!(TLS_HANDSHAKES.name, "outcome" => outcome).increment(1);
         let stream = stream?;
         match peer::of(&stream) {
             Ok(peer) => Some((stream, peer)),
@@ -211,7 +202,7 @@ impl Tls {
 fn note_end(files: &Files) {
     if let Some(end) = files.ends_at() {
         // Seconds of this century are far below what a float holds exactly.
-        gauge!(EXPIRES).set(end.duration_since(crate::domain::Time::UNIX_EPOCH).as_secs_f64());
+        gauge!(TLS_EXPIRES.name).set(end.duration_since(crate::domain::Time::UNIX_EPOCH).as_secs_f64());
         if end <= crate::domain::Time::now() {
             tracing::warn!(%end, "the TLS certificate of the main port is over: clients will not take it");
         }

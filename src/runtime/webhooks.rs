@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::admin::Admin;
 use crate::domain::public_address::Addresses;
 use crate::flows::deliver::{self, NoEndpoint};
+use crate::ports::audit::{Entry, Who};
 use crate::ports::outbox::DeadLetter;
 
 /// Most dead letters of one answer, the newest.
@@ -179,7 +180,9 @@ async fn resend(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> 
         Ok(order) => order,
         Err(refusal) => return *refusal,
     };
-    match deliver::resend(&admin.current.gateway(), &order.partner, order.event.as_deref()).await {
+    let resent = deliver::resend(&admin.current.gateway(), &order.partner, order.event.as_deref()).await;
+    note(&admin, "resend", &order.partner, resent.is_ok());
+    match resent {
         Ok(resent) => answer(StatusCode::OK, &Resent { resent }),
         Err(error) => no_endpoint(&order.partner, &error),
     }
@@ -190,7 +193,9 @@ async fn test(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> Re
         Ok(order) => order,
         Err(refusal) => return *refusal,
     };
-    match deliver::test(&admin.current.gateway(), &order.partner).await {
+    let tested = deliver::test(&admin.current.gateway(), &order.partner).await;
+    note(&admin, "test endpoint", &order.partner, tested.is_ok());
+    match tested {
         Ok(tested) => {
             let event = tested.id.as_str().to_owned();
             let tried = match tested.answer {
@@ -203,6 +208,19 @@ async fn test(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> Re
             answer(StatusCode::OK, &tried)
         }
         Err(error) => no_endpoint(&order.partner, &error),
+    }
+}
+
+/// Writes down what somebody at this port has asked for, where it was for a partner that there is.
+fn note(admin: &Admin, what: &'static str, partner: &str, is_done: bool) {
+    if let Some(audit) = admin.overseen.audit.as_ref().filter(|_| is_done) {
+        let details = vec![("partner", partner.to_owned())];
+        audit.note(Entry {
+            who: Who::Operator("operations port".to_owned()),
+            what: what.into(),
+            outcome: "ok".into(),
+            details,
+        });
     }
 }
 

@@ -5,8 +5,10 @@
 
 mod ephemeral;
 pub mod ledger;
+pub mod recorders;
 mod sandbox;
 mod tokens;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -27,6 +29,7 @@ use super::config::{Config, SANDBOX_CSP};
 use super::csp_suite::Reach;
 use super::sandbox_csp::Protocol;
 use super::use_cases::{self, UseCaseError};
+use crate::adapters::audit;
 use crate::adapters::certification::sqlite::{RUNS_FILE, RunFile, RunFileError};
 use crate::adapters::clock::{ClockFileError, ManualClock, MovableSystemClock, SystemClock};
 use crate::adapters::courier::http::HttpCourier;
@@ -56,8 +59,10 @@ use crate::ports::secrets::Secrets;
 
 pub use self::ephemeral::EphemeralError;
 use self::ledger::LedgerError;
+use self::recorders::Recorders;
 use self::sandbox::SandboxPlace;
 pub use self::tokens::{IssuerError, KnownIssuers, issuers};
+use self::traces::TracesError;
 
 /// The file of the permanent key, where the configuration names no other.
 pub const MASTER_KEY_FILE: &str = "master.key";
@@ -93,6 +98,12 @@ pub enum WiringError {
     /// Short-lived state.
     #[error(transparent)]
     Ephemeral(#[from] EphemeralError),
+    /// The collector of traces.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] audit::OpenError),
     /// The courier.
     #[error("events cannot be sent")]
     Courier(#[from] rustls::Error),
@@ -144,6 +155,8 @@ pub struct Wired {
     pub sandbox: Option<Arc<Sandbox>>,
     /// How its CSPs are spoken to, to be kept where another configuration says the same.
     pub adapters: Adapters,
+    /// What records calls.
+    pub recorders: Recorders,
     /// The issuers whose tokens are taken.
     pub issuers: KnownIssuers,
     /// Certification of OTTs, in the sandbox, and what it has seen and not kept yet.
@@ -175,6 +188,8 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
     })?;
     drop(place);
     let instance = InstanceId::new(secrets.fresh_correlation_id().as_str());
+    let (spans, exporter) = traces::traces(&config.traces, &instance)?.unzip();
+    let recorders = Recorders::new(exporter, recorders::audit(config, data_dir)?);
     let gateway = Arc::new(Gateway {
         directory: Arc::new(config.directory.clone()),
         csps: adapters.csps(),
@@ -188,6 +203,7 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
         instance,
         bounds: bounds(config),
         watchers: Arc::new(Watchers::default()),
+        spans,
         flights_asked: Arc::default(),
         tasks: TaskTracker::new(),
     });
@@ -200,7 +216,7 @@ pub fn wire(config: &Config, data_dir: &Path) -> Result<Wired, WiringError> {
         None => None,
     };
     let issuers = issuers(config, &KnownIssuers::default())?;
-    Ok(Wired { gateway, oversight, sandbox, adapters, issuers, certification })
+    Ok(Wired { gateway, oversight, sandbox, adapters, recorders, issuers, certification })
 }
 
 /// Builds the gateway of another configuration around what a running one has. A CSP that is the same keeps its adapter:

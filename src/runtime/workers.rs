@@ -14,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::current::Current;
 use crate::domain::ids::PartnerId;
+use crate::flows::certification::Certification;
 use crate::flows::{deliver, forget, reconcile, watch};
+use crate::ports::measures::CERTIFICATION_QUEUE;
 
 /// Bounds of reconciliation, from the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -158,6 +160,21 @@ pub async fn watch(current: Current, stop: CancellationToken) {
         }
         if let Err(error) = watch::look(&current.gateway()).await {
             tracing::warn!(cause = ?error.0, "what is watched cannot be looked at");
+        }
+    }
+}
+
+/// How often the queue of certification is looked at.
+const QUEUE_LOOK: Duration = Duration::from_secs(1);
+
+/// Shows how many calls of certification runs wait to be kept, until `stop` is called.
+pub async fn measure_certification(certification: Arc<Certification>, stop: CancellationToken) {
+    let queue = metrics::gauge!(CERTIFICATION_QUEUE.name);
+    loop {
+        queue.set(f64::from(u32::try_from(certification.waiting()).unwrap_or(u32::MAX)));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(QUEUE_LOOK) => {}
         }
     }
 }

@@ -265,6 +265,8 @@ async fn a_ledger_of_a_released_schema_is_brought_up_to_date_and_replays_the_sam
     let ledger = open(directory.path()).expect("it opens");
     let pending = ledger.recall(&samples::key(Kind::Refund, "refund-pending")).await.expect("an answer");
     done(&ledger, samples::booked(&pending.expect("the record"))).await;
+    assert_eq!(done(&ledger, super::limits::charge("limited", "10")).await.counted.len(), 2);
+    assert!(matches!(ledger.commit(super::limits::charge("over", "1")).await, Ok(Commit::Over { counter: 0 })));
     let charge = ledger.recall(&samples::key(Kind::Charge, "booked")).await.expect("an answer").expect("the record");
     assert_eq!((charge.refunds_held_minor, charge.refunds_done_minor), (950, 650));
 }

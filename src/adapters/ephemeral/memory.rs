@@ -22,11 +22,12 @@ use crate::domain::Time;
 use crate::domain::address::Msisdn;
 use crate::domain::directory::SendQuota;
 use crate::domain::ids::PartnerId;
+use crate::domain::notification::{self, Claim, ContentDigest, NotificationKey, Taken};
 use crate::domain::pin::{PinDigest, StoredPin, Verdict};
 use crate::domain::rate::{Bucket, SharedRate};
 use crate::domain::transaction::TransactionKey;
 use crate::ports::Cause;
-use crate::ports::ephemeral::{Ephemeral, EphemeralUnavailable, Flight, Issued, PinSlot, Ticket};
+use crate::ports::ephemeral::{Ephemeral, EphemeralUnavailable, Flight, Issued, PinSlot, Texted, Ticket};
 
 /// Locks that the entries of each kind are spread over, so that cores seldom wait for one another.
 const SHARDS: usize = 16;
@@ -44,12 +45,21 @@ pub struct Bounds {
     pub proofs_kept_minutes: u32,
     /// Flights at one time.
     pub flights_max: usize,
+    /// Ids of notifications that are remembered.
+    pub notifications_max: usize,
 }
 
 impl Default for Bounds {
-    /// Some hundred megabytes when all of it is used: PINs for 300 numbers a second, and a day of proofs.
+    /// Some hundred megabytes when all of it is used: PINs for 300 numbers a second, a day of proofs, and five
+    /// notifications with an id a second.
     fn default() -> Self {
-        Self { numbers_max: 200_000, proofs_max: 200_000, proofs_kept_minutes: 1440, flights_max: 100_000 }
+        Self {
+            numbers_max: 200_000,
+            proofs_max: 200_000,
+            proofs_kept_minutes: 1440,
+            flights_max: 100_000,
+            notifications_max: 500_000,
+        }
     }
 }
 
@@ -59,6 +69,7 @@ pub struct MemoryEphemeral {
     proofs: Shards<Expiring<Msisdn, Proofs, Time>>,
     proofs_kept: SignedDuration,
     flights: Shards<Expiring<TransactionKey, Underway, Instant>>,
+    notifications: Shards<Expiring<NotificationKey, Notified, Time>>,
     /// What is left of the rates. As many as there are partners, which are configured and few.
     buckets: Mutex<HashMap<PartnerId, Bucket>>,
 }
@@ -72,6 +83,13 @@ struct Underway {
     ended: Option<Arc<Notify>>,
 }
 
+/// The request that has taken the id of a notification.
+struct Notified {
+    content: ContentDigest,
+    ticket: Ticket,
+    is_sent: bool,
+}
+
 impl MemoryEphemeral {
     /// Empty, with these bounds.
     #[must_use]
@@ -83,6 +101,7 @@ impl MemoryEphemeral {
             proofs: Shards::new(|| Expiring::new(share(bounds.proofs_max))),
             proofs_kept: SignedDuration::from_secs(kept_s),
             flights: Shards::new(|| Expiring::new(share(bounds.flights_max))),
+            notifications: Shards::new(|| Expiring::new(share(bounds.notifications_max))),
             buckets: Mutex::default(),
         }
     }
@@ -195,6 +214,40 @@ impl Ephemeral for MemoryEphemeral {
         // Woken, waited out or run out: in each case the caller looks at the record again.
         let _ = tokio::time::timeout_at(deadline, ended).await;
         Ok(())
+    }
+
+    async fn claim_notification(
+        &self,
+        key: &NotificationKey,
+        content: &ContentDigest,
+        ticket: &Ticket,
+        now: Time,
+    ) -> Result<Claim, EphemeralUnavailable> {
+        let mut notifications = self.notifications.of(key);
+        let taken = notifications.get_mut(key).map(|(until, notified)| Taken {
+            content: notified.content,
+            is_sent: notified.is_sent,
+            until,
+        });
+        let claim = notification::claim(taken, *content, now);
+        if claim == Claim::Begun {
+            let notified = Notified { content: *content, ticket: ticket.clone(), is_sent: false };
+            let until = notification::remembered_until(now);
+            notifications.put(key.clone(), notified, until, now).map_err(unavailable)?;
+        }
+        Ok(claim)
+    }
+
+    async fn settle_notification(&self, key: &NotificationKey, ticket: &Ticket, texted: Texted) {
+        let mut notifications = self.notifications.of(key);
+        match (notifications.get_mut(key), texted) {
+            (Some((_, notified)), _) if notified.ticket != *ticket || notified.is_sent => {}
+            (Some((_, notified)), Texted::Sent) => notified.is_sent = true,
+            (Some(_), Texted::NotSent) => {
+                notifications.remove(key);
+            }
+            (None, Texted::Sent | Texted::NotSent) => {}
+        }
     }
 
     async fn lease_rate(

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{counter, describe_counter};
+use metrics::counter;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -17,12 +17,11 @@ use super::IssuerSettings;
 use super::keys::{self, Key};
 use super::source::{Fetcher, SourceError};
 use crate::domain::token::Algorithm;
+use crate::ports::measures::JWKS_FETCHES;
 use crate::ports::tokens::NotVerified;
 
 /// Most calls that wait for keys of one issuer.
 const WAITING_MAX: usize = 128;
-/// Counts fetches by outcome.
-const FETCHES: &str = "onbill_jwks_fetches_total";
 
 /// What is known of an issuer's keys.
 #[derive(Clone, Default)]
@@ -50,7 +49,6 @@ pub(super) struct Published {
 
 impl Published {
     pub(super) fn begin(settings: &IssuerSettings) -> Result<Self, SourceError> {
-        describe_counter!(FETCHES, "Fetches of issuers' keys (JWKS), by issuer and outcome.");
         let fetcher = Fetcher::new(&settings.source)?;
         // The first fetch is under way from the beginning, so that nobody is refused before it has ended.
         let (sender, known) = watch::channel(Known { is_fetching: true, ..Known::default() });
@@ -183,7 +181,7 @@ impl Keeper {
                 "failed"
             }
         };
-        counter!(FETCHES, "issuer" => self.name.clone(), "outcome" => outcome).increment(1);
+        counter!(JWKS_FETCHES.name, "issuer" => self.name.clone(), "outcome" => outcome).increment(1);
     }
 }
 

@@ -28,12 +28,10 @@ use crate::domain::ids::PartnerId;
 use crate::domain::scope::Scope;
 use crate::domain::token::{self, TokenRule};
 use crate::ports::clock::Clock;
+use crate::ports::measures::CALLERS_REFUSED;
 use crate::ports::tokens::{NotVerified, Tokens};
 
 pub use self::credential::API_KEY_HEADER;
-
-/// Counts calls that were refused for who makes them, by why.
-const REFUSED: &str = "onbill_callers_refused_total";
 
 /// The certificate of a connection, among the extensions of each of its requests.
 #[derive(Debug, Clone)]
@@ -67,10 +65,6 @@ impl Callers {
     /// The callers of a directory's partners. `clock` tells the real time: no test's clock brings a key back to life.
     #[must_use]
     pub fn new(callers: KnownCallers, directory: &Directory, tokens: Arc<dyn Tokens>, clock: Arc<dyn Clock>) -> Self {
-        metrics::describe_counter!(
-            REFUSED,
-            "Calls refused for who makes them, by why: no credential, or what is wrong."
-        );
         let partners = directory.partners().map(|partner| (partner.id.clone(), Arc::clone(partner))).collect();
         Self(Arc::new(Known { callers, partners, tokens, clock }))
     }
@@ -117,7 +111,7 @@ fn peer(extensions: &Extensions) -> Option<&ShownCertificate> {
 }
 
 fn refused(why: &'static str, code: ErrorCode) -> ApiError {
-    counter!(REFUSED, "why" => why).increment(1);
+    counter!(CALLERS_REFUSED.name, "why" => why).increment(1);
     ApiError::new(code)
 }
 
@@ -139,13 +133,13 @@ impl Known {
             }
             // Said of the gateway and not of the token: it may well be good, and comes again.
             Err(NotVerified::NoKeys) => {
-                counter!(REFUSED, "why" => "no_keys").increment(1);
+                counter!(CALLERS_REFUSED.name, "why" => "no_keys").increment(1);
                 return Err(ApiError::new(ErrorCode::ServiceUnavailable).retry_after(super::grpc::RETRY_AFTER_S));
             }
             Err(not_verified) => not_verified.word(),
         };
         tracing::debug!(why, "a token was refused");
-        counter!(REFUSED, "why" => why).increment(1);
+        counter!(CALLERS_REFUSED.name, "why" => why).increment(1);
         Ok(Told::Bad)
     }
 }

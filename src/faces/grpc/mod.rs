@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tonic::codec::CompressionEncoding::Gzip;
+use tonic::metadata::MetadataValue;
 use tonic::service::Routes;
-use tonic::{Request, Status};
+use tonic::{Request, Response, Status};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
@@ -161,3 +162,8 @@ fn is_to_be_logged() -> bool {
 
 /// Seconds after which a caller that was told "unavailable" may come back.
 pub const RETRY_AFTER_S: u32 = 1;
+
+/// Tells that a call did not start the work that it answers.
+fn mark_replayed<T>(response: &mut Response<T>) {
+    response.metadata_mut().insert("idempotency-replayed", MetadataValue::from_static("true"));
+}

@@ -1,7 +1,7 @@
-//! What certification may read of each message: one short table.
+//! What certification and the audit log may read of each message: one short table.
 //!
 //! Invariant: a message tells what was in it and judges nothing. Messages that certification does not look at tell
-//! nothing, and nothing is told at all where the caller belongs to no run.
+//! nothing, and nothing is told at all where nobody has asked for it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,10 +18,10 @@ impl Slot {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = sent;
     }
 
-    /// Takes it.
+    /// What was left there.
     #[must_use]
-    pub fn take(&self) -> Sent {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    pub fn read(&self) -> Sent {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -3,10 +3,9 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
-use super::{caller, stop};
+use super::{caller, mark_replayed, stop};
 use crate::faces::pb::v1 as pb;
 use crate::faces::stack::NamedDeadline;
 use crate::faces::status::ApiError;
@@ -14,9 +13,6 @@ use crate::faces::wire;
 use crate::flows::certification::Told;
 use crate::flows::flight::Origin;
 use crate::flows::{Gateway, charge, transactions, watch};
-
-/// Tells that a call did not start the work that it answers.
-const REPLAYED_HEADER: &str = "idempotency-replayed";
 
 /// Serves TransactionService.
 pub struct Transactions(pub Arc<Gateway>);
@@ -39,7 +35,7 @@ impl pb::transaction_service_server::TransactionService for Transactions {
         let outcome = answer.status.word().to_owned();
         response.extensions_mut().insert(Told { outcome, replayed, ..Told::default() });
         if replayed {
-            response.metadata_mut().insert(REPLAYED_HEADER, MetadataValue::from_static("true"));
+            mark_replayed(&mut response);
         }
         Ok(response)
     }

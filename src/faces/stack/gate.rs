@@ -8,24 +8,22 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
-use metrics::{counter, describe_counter};
+use metrics::counter;
 
 use super::places::{Place, Places};
 use crate::domain::catalogue::ErrorCode;
 use crate::domain::directory::Partner;
-use crate::domain::ids::PartnerId;
 use crate::faces::auth::Callers;
 use crate::faces::grpc::RETRY_AFTER_S;
 use crate::faces::status::ApiError;
 use crate::flows::Gateway;
 use crate::flows::rate::{Over, Rates, Standing};
+use crate::ports::measures::RATE_LIMITED;
 
 /// What a partner may do (draft-ietf-httpapi-ratelimit-headers-10, section 3).
 const POLICY_HEADER: HeaderName = HeaderName::from_static("ratelimit-policy");
 /// What is left of it (section 4).
 const LIMIT_HEADER: HeaderName = HeaderName::from_static("ratelimit");
-/// Calls over the rate, by partner.
-const LIMITED: &str = "onbill_rate_limited_total";
 
 /// Who was let through. It holds the call's place until the last copy is gone.
 #[derive(Clone)]
@@ -39,11 +37,13 @@ pub(super) struct Admitted {
 pub(super) struct Refused {
     pub error: ApiError,
     pub standing: Option<Standing>,
+    /// Whose call it is, where that is known.
+    pub partner: Option<Arc<Partner>>,
 }
 
 impl From<ErrorCode> for Refused {
     fn from(code: ErrorCode) -> Self {
-        Self { error: ApiError::new(code), standing: None }
+        Self { error: ApiError::new(code), standing: None, partner: None }
     }
 }
 
@@ -58,7 +58,6 @@ pub(super) struct Gate {
 
 impl Gate {
     pub(super) fn new(callers: Callers, rates: Arc<Rates>, places: Arc<Places>, paths: HashSet<String>) -> Self {
-        describe_counter!(LIMITED, "Calls that were refused since their partner was over its rate.");
         Self { callers, rates, places, paths }
     }
 
@@ -74,21 +73,22 @@ impl Gate {
             return Err(ErrorCode::NotFound.into());
         }
         let partner = self.callers.admit(path, headers, extensions).await;
-        let partner = partner.map_err(|error| Refused { error, standing: None })?;
+        let partner = partner.map_err(|error| Refused { error, standing: None, partner: None })?;
         let admitted = self.rates.admit(&partner.id, &gateway.ephemeral, gateway.clock.as_ref()).await;
-        let standing = admitted.map_err(|Over { standing }| over(&partner.id, standing))?;
+        let standing = admitted.map_err(|Over { standing }| over(&partner, standing))?;
         let place = self.places.take(&partner.id).ok_or_else(|| Refused {
             error: ApiError::new(ErrorCode::ServiceUnavailable).retry_after(RETRY_AFTER_S),
             standing,
+            partner: Some(Arc::clone(&partner)),
         })?;
         Ok(Admitted { partner, standing, _place: Arc::new(place) })
     }
 }
 
-fn over(partner: &PartnerId, standing: Standing) -> Refused {
-    counter!(LIMITED, "partner" => partner.as_str().to_owned()).increment(1);
+fn over(partner: &Arc<Partner>, standing: Standing) -> Refused {
+    counter!(RATE_LIMITED.name, "partner" => partner.id.as_str().to_owned()).increment(1);
     let error = ApiError::new(ErrorCode::TooManyRequests).retry_after(standing.reset_s);
-    Refused { error, standing: Some(standing) }
+    Refused { error, standing: Some(standing), partner: Some(Arc::clone(partner)) }
 }
 
 /// Tells a partner its quota, in the form of the draft: the burst within the time in which it flows in, what is left of

@@ -67,7 +67,7 @@ impl Noting {
             error.as_ref().map_or((success, ""), |error| (error.http_status().as_u16(), error.code.code()));
         let told = told.unwrap_or_default();
         let Caller { partner, correlation, .. } = self.caller;
-        let (directory, run, rpc, face, sent) = (self.directory, self.run, self.rpc, self.face, self.slot.take());
+        let (directory, run, rpc, face, sent) = (self.directory, self.run, self.rpc, self.face, self.slot.read());
         self.certification.saw(Seen {
             partner,
             directory,

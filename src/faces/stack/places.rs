@@ -7,14 +7,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
+use metrics::{Counter, Gauge, counter, gauge};
 
 use crate::domain::ids::PartnerId;
-
-/// Calls that hold a place.
-const IN_FLIGHT: &str = "onbill_requests_in_flight";
-/// Calls that found none.
-const SHED: &str = "onbill_requests_shed_total";
+use crate::ports::measures::{PLACES_TAKEN, REQUESTS_SHED};
 
 /// The places of a gateway, over all configurations that it has while it runs.
 pub struct Places {
@@ -41,14 +37,12 @@ impl Places {
     /// So many.
     #[must_use]
     pub fn new(places_max: usize) -> Arc<Self> {
-        describe_gauge!(IN_FLIGHT, "Calls of either face that are at work.");
-        describe_counter!(SHED, "Calls that were turned away since all places were taken, or too many by one partner.");
         Arc::new(Self {
             total: places_max,
             taken: Mutex::default(),
-            in_flight: gauge!(IN_FLIGHT),
-            shed_full: counter!(SHED, "reason" => "full"),
-            shed_share: counter!(SHED, "reason" => "share"),
+            in_flight: gauge!(PLACES_TAKEN.name),
+            shed_full: counter!(REQUESTS_SHED.name, "reason" => "full"),
+            shed_share: counter!(REQUESTS_SHED.name, "reason" => "share"),
         })
     }
 

@@ -12,13 +12,19 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
-use metrics::{describe_gauge, gauge};
+use metrics::gauge;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::ids::Reference;
+use crate::domain::transaction::Transaction;
 use crate::domain::transaction::decide::{Decision, EVIDENCE_LENGTH_MAX, NAME_LENGTH_MAX, Verdict};
 use crate::flows::oversee::{self, NotSettled};
+use crate::ports::audit::{Audit, Entry, Who};
+use crate::ports::measures::{
+    LEDGER_UP, OUTBOX_DEAD, OUTBOX_DUE, OUTBOX_OLDEST, PENDING_OLDEST, STUCK, UNDER_WAY, UNKNOWN, UNKNOWN_OLDEST,
+};
 use crate::ports::oversight::Oversight;
 use crate::runtime::current::Current;
 
@@ -28,12 +34,6 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 const COUNT_PAUSE: Duration = Duration::from_secs(3);
 /// How often the ledger is asked whether it is there.
 const ASK_PAUSE: Duration = Duration::from_secs(1);
-/// Whether the ledger would take a commit.
-const UP: &str = "onbill_ledger_up";
-/// Records that need a person.
-const STUCK: &str = "onbill_stuck_transactions";
-/// Age of the oldest record whose outcome is unknown.
-const OLDEST_UNKNOWN: &str = "onbill_unknown_oldest_seconds";
 
 /// What is overseen.
 #[derive(Clone)]
@@ -42,6 +42,8 @@ pub struct Overseen {
     pub current: Current,
     /// Its ledger.
     pub oversight: Arc<dyn Oversight>,
+    /// Where what people do is written down.
+    pub audit: Option<Arc<dyn Audit>>,
 }
 
 /// A decision, as it is asked for.
@@ -106,14 +108,25 @@ async fn settle(State(overseen): State<Overseen>, headers: HeaderMap, body: Byte
         return (StatusCode::BAD_REQUEST, text);
     };
     // Not cut short where whoever asked hangs up.
-    let tracked =
-        overseen.current.gateway().tasks.spawn({
-            let overseen = overseen.clone();
-            async move {
-                oversee::settle(&overseen.current.gateway(), overseen.oversight.as_ref(), &reference, &decision).await
-            }
-        });
-    match tracked.await {
+    let settled = carry_out(overseen.clone(), reference, decision);
+    answer(overseen.current.gateway().tasks.spawn(settled).await)
+}
+
+/// Settles, and writes down who did.
+async fn carry_out(overseen: Overseen, reference: Reference, decision: Decision) -> Result<Transaction, NotSettled> {
+    let gateway = overseen.current.gateway();
+    let settled = oversee::settle(&gateway, overseen.oversight.as_ref(), &reference, &decision).await;
+    if let Some(audit) = &overseen.audit {
+        let details = vec![("reference", reference.to_string()), ("as", decision.verdict.word().to_owned())];
+        let (who, outcome) = (Who::Operator(decision.by.to_string()), if settled.is_ok() { "ok" } else { "refused" });
+        audit.note(Entry { who, what: "settle".into(), outcome: outcome.into(), details });
+    }
+    settled
+}
+
+/// What is answered to whoever asked for it.
+fn answer(tracked: Result<Result<Transaction, NotSettled>, tokio::task::JoinError>) -> (StatusCode, String) {
+    match tracked {
         Ok(Ok(record)) => {
             let settled = Settled {
                 reference: record.reference.to_string(),
@@ -135,8 +148,7 @@ async fn settle(State(overseen): State<Overseen>, headers: HeaderMap, body: Byte
 
 /// Measures whether the ledger would take a commit, until `stop` is called.
 pub async fn measure_presence(overseen: Overseen, stop: CancellationToken) {
-    describe_gauge!(UP, "1 where the ledger would take a commit, 0 where it would not: charges are then refused.");
-    let up = gauge!(UP);
+    let up = gauge!(LEDGER_UP.name);
     let gateway = overseen.current.gateway();
     loop {
         let answers = gateway.ledger.check().await.is_ok();
@@ -148,22 +160,34 @@ pub async fn measure_presence(overseen: Overseen, stop: CancellationToken) {
     }
 }
 
-/// Measures what waits for an outcome, until `stop` is called.
+/// Measures what waits for an outcome or to be delivered, until `stop` is called. A look at a ledger with a long backlog
+/// takes its time, so looks rest ten times as long as they take.
 pub async fn measure(overseen: Overseen, stop: CancellationToken) {
-    describe_gauge!(STUCK, "Transactions whose outcome only a person can find out.");
-    describe_gauge!(OLDEST_UNKNOWN, "Age of the oldest transaction whose outcome is unknown; 0 where there is none.");
-    let (stuck, oldest) = (gauge!(STUCK), gauge!(OLDEST_UNKNOWN));
+    let (stuck, unknown, unknown_oldest) = (gauge!(STUCK.name), gauge!(UNKNOWN.name), gauge!(UNKNOWN_OLDEST.name));
+    let pending_oldest = gauge!(PENDING_OLDEST.name);
+    let (due, due_oldest, dead) = (gauge!(OUTBOX_DUE.name), gauge!(OUTBOX_OLDEST.name), gauge!(OUTBOX_DEAD.name));
+    let under_way = gauge!(UNDER_WAY.name);
+    let shown = |count: u64| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+    let seconds = |age_s: i64| shown(u64::try_from(age_s).unwrap_or_default());
     loop {
-        match oversee::unresolved(&overseen.current.gateway(), overseen.oversight.as_ref()).await {
-            Ok((unresolved, age_s)) => {
-                stuck.set(f64::from(u32::try_from(unresolved.stuck).unwrap_or(u32::MAX)));
-                oldest.set(f64::from(u32::try_from(age_s).unwrap_or(u32::MAX)));
+        let gateway = overseen.current.gateway();
+        under_way.set(shown(u64::try_from(gateway.tasks.len()).unwrap_or(u64::MAX)));
+        let began = Instant::now();
+        match oversee::unresolved(&gateway, overseen.oversight.as_ref()).await {
+            Ok((unresolved, ages)) => {
+                stuck.set(shown(unresolved.stuck));
+                unknown.set(shown(unresolved.unknown));
+                unknown_oldest.set(seconds(ages.unknown_s));
+                pending_oldest.set(seconds(ages.pending_s));
+                due.set(shown(unresolved.due_events));
+                due_oldest.set(seconds(ages.event_s));
+                dead.set(shown(unresolved.dead_letters));
             }
             Err(error) => tracing::warn!(cause = ?error.0, "what is stuck could not be counted"),
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(COUNT_PAUSE) => {}
+            () = tokio::time::sleep(COUNT_PAUSE.max(began.elapsed().saturating_mul(10))) => {}
         }
     }
 }

@@ -3,10 +3,11 @@
 //! Invariant: every setting is in it, with where it came from, and no secret is: keys are not in the configuration at
 //! all, and of their digests only the beginning is shown.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use figment::value::{Dict, Value};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 use super::layers::Layers;
 use super::problem::key_text;
@@ -41,6 +42,23 @@ impl Effective {
         let values = Value::serialize(tables).ok().and_then(Value::into_dict).unwrap_or_default();
         collect(&mut Vec::new(), &values, layers, &mut entries);
         Self(entries)
+    }
+}
+
+impl Effective {
+    /// A digest of all settings: two gateways, or two starts, that say the same have the same settings. Secrets are not
+    /// in it.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let mut digest = Sha256::new();
+        for entry in &self.0 {
+            digest.update(format!("{} = {}\n", entry.key, entry.value));
+        }
+        digest.finalize().iter().take(DIGEST_SHOWN).fold(String::new(), |mut text, byte| {
+            // Writing to a text cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
     }
 }
 

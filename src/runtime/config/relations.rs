@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use super::postgres::{self, LedgerStore};
 use super::redis;
+use super::seeing;
 use super::shape::Report;
 use super::tables::Tables;
 
@@ -25,6 +26,7 @@ pub fn check(tables: &Tables, report: &mut Report) {
     log_filter(tables, report);
     redis::check(tables, report);
     postgres::check(tables, report);
+    seeing::check(tables, report);
 }
 
 fn deadlines(tables: &Tables, report: &mut Report) {

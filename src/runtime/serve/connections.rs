@@ -11,14 +11,12 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
+use metrics::{Counter, Gauge, counter, gauge};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Connections that are open.
-const OPEN: &str = "onbill_connections";
-/// Connections that were refused or closed by a bound.
-const ENDED: &str = "onbill_connections_ended_total";
+use crate::ports::measures::{CONNECTIONS, CONNECTIONS_ENDED};
+
 /// How long a connection that was asked to go may take over it, once nothing is under way.
 const GOING_MAX: Duration = Duration::from_secs(5);
 
@@ -220,9 +218,7 @@ pub(super) struct Entry {
 
 impl Connections {
     pub(super) fn new(port: &'static str, limits: Limits) -> Arc<Self> {
-        describe_gauge!(OPEN, "Connections that are open, by port.");
-        describe_counter!(ENDED, "Connections that a bound has refused or closed, by port and bound.");
-        Arc::new(Self { limits, open: Mutex::default(), shown: gauge!(OPEN, "port" => port), port })
+        Arc::new(Self { limits, open: Mutex::default(), shown: gauge!(CONNECTIONS.name, "port" => port), port })
     }
 
     /// Takes a connection in; `None` where it is to be closed at once.
@@ -302,7 +298,7 @@ impl Connections {
     }
 
     fn ended(&self, bound: &'static str) -> Counter {
-        counter!(ENDED, "port" => self.port, "bound" => bound)
+        counter!(CONNECTIONS_ENDED.name, "port" => self.port, "bound" => bound)
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {

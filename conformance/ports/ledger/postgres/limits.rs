@@ -87,11 +87,12 @@ async fn a_charge_whose_id_another_gateway_takes_holds_nothing_and_keeps_nobody_
     let kept_out = committed(&ledger, vec![charge("c2", "6")]);
     until_queued(&ledger, 2).await;
     second.batch_execute("COMMIT").await.expect("the lock is given back");
-    until_waiting(&second, 1).await;
-    first.batch_execute("COMMIT").await.expect("it was first");
     for task in waits {
         assert!(matches!(task.await.expect("no panic").expect("an answer"), Commit::Done { .. }));
     }
+    // Whoever waits now is the next batch.
+    until_waiting(&second, 1).await;
+    first.batch_execute("COMMIT").await.expect("it was first");
     for task in late.into_iter().chain(kept_out) {
         assert_eq!(task.await.expect("no panic").expect("an answer"), Commit::Conflict, "to be decided again");
     }

@@ -14,6 +14,7 @@ use metrics::{Counter, Gauge, counter, gauge};
 use tokio::sync::oneshot;
 
 use crate::domain::ids::{CspId, PartnerId};
+use crate::ports::measures::{CSP_IN_FLIGHT, CSP_PLACES, CSP_QUEUE, CSP_QUEUED};
 
 /// Of so many turns of a partner one goes to a call that begins a story, where both kinds wait.
 const TURNS: u8 = 4;
@@ -239,12 +240,14 @@ impl Lane {
     pub(super) fn new(id: &CspId, name: &'static str, places_max: usize, queue_max: usize, wait_max: Duration) -> Self {
         let csp = || id.as_str().to_owned();
         let book = Mutex::new(Book { free: places_max, partners: VecDeque::new(), tickets: 0 });
-        let under_way = gauge!("onbill_csp_in_flight", "csp" => csp(), "lane" => name);
+        let under_way = gauge!(CSP_IN_FLIGHT.name, "csp" => csp(), "lane" => name);
+        let places = f64::from(u32::try_from(places_max).unwrap_or(u32::MAX));
+        gauge!(CSP_PLACES.name, "csp" => csp(), "lane" => name).set(places);
         Self {
             desk: Arc::new(Desk { queue_max, book, under_way }),
             wait_max,
-            waiting: gauge!("onbill_csp_queue", "csp" => csp(), "lane" => name),
-            waited: counter!("onbill_csp_queued_total", "csp" => csp(), "lane" => name),
+            waiting: gauge!(CSP_QUEUE.name, "csp" => csp(), "lane" => name),
+            waited: counter!(CSP_QUEUED.name, "csp" => csp(), "lane" => name),
         }
     }
 

@@ -5,14 +5,11 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use metrics::{Gauge, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::domain::breaker::Phase;
 use crate::domain::ids::CspId;
-
-const CALLS: &str = "onbill_csp_calls_total";
-const SECONDS: &str = "onbill_csp_call_seconds";
-const BREAKER: &str = "onbill_csp_breaker_state";
+use crate::ports::measures::{CSP_BREAKER, CSP_CALLS, CSP_SECONDS};
 
 /// What an operator is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +23,9 @@ pub(super) enum Verb {
 }
 
 impl Verb {
+    pub(super) const ALL: [Self; 6] =
+        [Self::Account, Self::Charge, Self::Refund, Self::Inquire, Self::Void, Self::Notify];
+
     pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Account => "account",
@@ -43,28 +43,79 @@ pub(super) struct Measures {
     csp: CspId,
     breaker: Gauge,
     shown: AtomicU8,
+    verbs: [OfVerb; Verb::ALL.len()],
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Ok,
+    Refused,
+    NotApplied,
+    Unknown,
+    TurnedAway,
+}
+
+/// Counters of one verb, made once.
+struct OfVerb {
+    verb: Verb,
+    ok: Counter,
+    refused: Counter,
+    not_applied: Counter,
+    unknown: Counter,
+    turned_away: Counter,
+    seconds: Histogram,
+}
+
+impl OfVerb {
+    fn new(csp: &CspId, verb: Verb) -> Self {
+        let csp = || csp.as_str().to_owned();
+        let counted = |outcome: &'static str| counter!(CSP_CALLS.name, "csp" => csp(), "verb" => verb.word(), "outcome" => outcome);
+        Self {
+            verb,
+            ok: counted("ok"),
+            refused: counted("refused"),
+            not_applied: counted("not_applied"),
+            unknown: counted("unknown"),
+            turned_away: counted("turned_away"),
+            seconds: histogram!(CSP_SECONDS.name, "csp" => csp(), "verb" => verb.word()),
+        }
+    }
+
+    const fn counter(&self, outcome: Outcome) -> &Counter {
+        match outcome {
+            Outcome::Ok => &self.ok,
+            Outcome::Refused => &self.refused,
+            Outcome::NotApplied => &self.not_applied,
+            Outcome::Unknown => &self.unknown,
+            Outcome::TurnedAway => &self.turned_away,
+        }
+    }
 }
 
 impl Measures {
     pub(super) fn new(csp: &CspId) -> Self {
-        describe_counter!(CALLS, "Calls to a CSP, by verb and outcome; turned_away: not sent, by breaker or bulkhead.");
-        describe_histogram!(SECONDS, "Seconds that calls to a CSP took, without waiting for a place.");
-        describe_gauge!(BREAKER, "Whether a CSP is left alone: 0 closed, 1 half open, 2 open.");
-        describe_gauge!("onbill_csp_in_flight", "Calls to a CSP that are under way.");
-        describe_gauge!("onbill_csp_queue", "Calls to a CSP that wait for a place.");
-        describe_counter!("onbill_csp_queued_total", "Calls to a CSP that have had to wait for a place.");
-        let breaker = gauge!(BREAKER, "csp" => csp.as_str().to_owned());
+        let breaker = gauge!(CSP_BREAKER.name, "csp" => csp.as_str().to_owned());
         breaker.set(0);
-        Self { csp: csp.clone(), breaker, shown: AtomicU8::new(0) }
+        let verbs = Verb::ALL.map(|verb| OfVerb::new(csp, verb));
+        Self { csp: csp.clone(), breaker, shown: AtomicU8::new(0), verbs }
     }
 
-    pub(super) fn ended(&self, verb: Verb, outcome: &'static str, took: Duration) {
-        self.count(verb, outcome);
-        histogram!(SECONDS, "csp" => self.csp.as_str().to_owned(), "verb" => verb.word()).record(took.as_secs_f64());
+    pub(super) fn ended(&self, verb: Verb, outcome: Outcome, took: Duration) {
+        if let Some(of_verb) = self.of(verb) {
+            of_verb.counter(outcome).increment(1);
+            of_verb.seconds.record(took.as_secs_f64());
+        }
     }
 
     pub(super) fn turned_away(&self, verb: Verb) {
-        self.count(verb, "turned_away");
+        if let Some(of_verb) = self.of(verb) {
+            of_verb.counter(Outcome::TurnedAway).increment(1);
+        }
+    }
+
+    fn of(&self, verb: Verb) -> Option<&OfVerb> {
+        self.verbs.iter().find(|of_verb| of_verb.verb == verb)
     }
 
     /// Shows what the breaker does, and says so where it has changed.
@@ -82,10 +133,5 @@ impl Measures {
                 Phase::Closed => tracing::info!(csp = %self.csp, "the CSP answers again"),
             }
         }
-    }
-
-    fn count(&self, verb: Verb, outcome: &'static str) {
-        let csp = self.csp.as_str().to_owned();
-        counter!(CALLS, "csp" => csp, "verb" => verb.word(), "outcome" => outcome).increment(1);
     }
 }

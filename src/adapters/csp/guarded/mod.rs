@@ -17,11 +17,11 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use lane::{Lane, Place, Step};
-use measures::{Measures, Verb};
+use measures::{Measures, Outcome, Verb};
 
 use crate::domain::account::Account;
 use crate::domain::address::Msisdn;
-use crate::domain::breaker::{Breaker, Ended, Rule, Ticket};
+use crate::domain::breaker::{Breaker, Ended, Phase, Rule, Ticket};
 use crate::domain::ids::{ChargeCode, CspId, Reference};
 use crate::domain::transaction::settle::Receipt;
 use crate::ports::Cause;
@@ -179,10 +179,10 @@ impl Entered<'_> {
             Err(CspError::Unknown(Cause::new(said)))
         });
         let (outcome, ended) = match &answer {
-            Ok(_) => ("ok", Ended::Answered),
-            Err(CspError::Refused { .. }) => ("refused", Ended::Answered),
-            Err(CspError::NotApplied(_)) => ("not_applied", Ended::Failed),
-            Err(CspError::Unknown(_)) => ("unknown", Ended::Failed),
+            Ok(_) => (Outcome::Ok, Ended::Answered),
+            Err(CspError::Refused { .. }) => (Outcome::Refused, Ended::Answered),
+            Err(CspError::NotApplied(_)) => (Outcome::NotApplied, Ended::Failed),
+            Err(CspError::Unknown(_)) => (Outcome::Unknown, Ended::Failed),
         };
         self.guarded.measures.ended(self.verb, outcome, began.elapsed());
         if ended == Ended::Answered {
@@ -212,6 +212,14 @@ impl Csp for Guarded {
             (false, false, true) => return Ok(()),
         };
         Err(Cause::new(why))
+    }
+
+    fn standing(&self) -> &'static str {
+        match self.breaker().map(|breaker| breaker.phase(self.now_ms())) {
+            None | Some(Phase::Closed) => "ok",
+            Some(Phase::HalfOpen) => "degraded, it has failed and is being tried again",
+            Some(Phase::Open) => "degraded, it fails and is left alone for a while",
+        }
     }
 
     async fn account(

@@ -5,6 +5,7 @@
 //! | `1:pin:{number}` | PINs of all partners for a number, as digests, and the sends that count; MessagePack | `issue.lua`, `redeem.lua` |
 //! | `1:proof:{number}` | hash: partner → when its PIN was last right, in milliseconds | `redeem.lua` |
 //! | `1:flight:{key}` | the ticket of who works on a transaction | `SET NX`, `end.lua` |
+//! | `1:notification:{key}` | digest of the content, until when it counts, `sending` or `sent`, the ticket | `claim.lua`, `settle.lua` |
 //! | `1:rate:{partner}` | thousandths of a call that are left, and the moment in milliseconds | `lease.lua` |
 //!
 //! Invariant: what stands in braces, by which a Cluster finds the slot, is a keyed digest, and so are partners inside a
@@ -21,6 +22,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::domain::address::Msisdn;
 use crate::domain::ids::PartnerId;
+use crate::domain::notification::NotificationKey;
 use crate::domain::transaction::TransactionKey;
 use crate::ports::secrets::Secrets;
 
@@ -64,6 +66,11 @@ impl Keys {
     /// The digest of a transaction's key.
     pub(super) fn flight_id(&self, key: &TransactionKey) -> FlightId {
         self.digest("flight", &[key.partner.as_str(), key.kind.word(), key.ext_transaction_id.as_str()])
+    }
+
+    /// Which notification has taken an id.
+    pub(super) fn notification(&self, key: &NotificationKey) -> String {
+        self.named("notification", self.digest("notification", &[key.partner.as_str(), key.id.as_str()]))
     }
 
     /// What is left of a partner's rate.

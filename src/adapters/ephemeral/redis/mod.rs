@@ -1,8 +1,8 @@
 //! Short-lived state in Redis: for any number of gateways.
 //!
 //! Invariant: a verb is one round trip and is decided in Redis, in one step, so that concurrent tries on any gateways never
-//! get more than the rules allow. The rules are those of `domain::pin` and `domain::rate`, retold in `scripts/`; the
-//! contract suite holds both against the same claims. Redis may be flushed, restarted or away at any time: verbs then
+//! get more than the rules allow. The rules are those of `domain::pin`, `domain::rate` and `domain::notification`,
+//! retold in `scripts/`; the contract suite holds both against the same claims. Redis may be flushed, restarted or away at any time: verbs then
 //! answer `EphemeralUnavailable` within the bound, or find nothing, and nothing has to be repaired afterwards. What is
 //! kept, and under which names, is `keys.rs`.
 
@@ -31,17 +31,21 @@ use crate::domain::Time;
 use crate::domain::address::Msisdn;
 use crate::domain::directory::SendQuota;
 use crate::domain::ids::PartnerId;
+use crate::domain::notification::{self, Claim, ContentDigest, NotificationKey};
 use crate::domain::pin::{PinDigest, StoredPin, Verdict};
 use crate::domain::rate::{AHEAD_MAX_MS, SharedRate};
 use crate::domain::transaction::TransactionKey;
 use crate::ports::Cause;
-use crate::ports::ephemeral::{Ephemeral, EphemeralUnavailable, Flight, Issued, PinSlot, Ticket};
+use crate::ports::ephemeral::{Ephemeral, EphemeralUnavailable, Flight, Issued, PinSlot, Texted, Ticket};
 use crate::ports::secrets::Secrets;
 
 /// Rest before the first further look at a flight that somebody else is on; it doubles.
 const LOOK_PAUSE: Duration = Duration::from_millis(5);
 /// Longest rest between two looks: what another gateway's end is heard late by, at most.
 const LOOK_PAUSE_MAX: Duration = Duration::from_millis(80);
+
+/// Said of an answer that a gateway of another release, or somebody else, may have left.
+const NOT_UNDERSTOOD: &str = "Redis answered what no gateway of this release understands";
 
 /// Short-lived state in Redis.
 pub struct RedisEphemeral {
@@ -181,6 +185,44 @@ impl Ephemeral for RedisEphemeral {
         }
     }
 
+    async fn claim_notification(
+        &self,
+        key: &NotificationKey,
+        content: &ContentDigest,
+        ticket: &Ticket,
+        now: Time,
+    ) -> Result<Claim, EphemeralUnavailable> {
+        let until = notification::remembered_until(now);
+        let kept_ms = u64::try_from(notification::REMEMBERED.as_millis()).unwrap_or_default();
+        let arguments = |command: &mut Cmd| {
+            command.arg(hex(*content)).arg(ticket.as_str()).arg(now.as_millisecond()).arg(until.as_millisecond());
+            command.arg(kept_ms.saturating_add(milliseconds(GRACE)));
+        };
+        let claimed: String =
+            read(self.scripts.claim.run(&self.link, &[self.keys.notification(key)], arguments).await)?;
+        match claimed.as_str() {
+            "begun" => Ok(Claim::Begun),
+            "sent" => Ok(Claim::Sent),
+            "undecided" => Ok(Claim::Undecided),
+            "used" => Ok(Claim::Used),
+            _ => Err(EphemeralUnavailable(Cause::new(NOT_UNDERSTOOD))),
+        }
+    }
+
+    async fn settle_notification(&self, key: &NotificationKey, ticket: &Ticket, texted: Texted) {
+        let word = match texted {
+            Texted::Sent => "sent",
+            Texted::NotSent => "free",
+        };
+        let arguments = |command: &mut Cmd| {
+            command.arg(ticket.as_str()).arg(word);
+        };
+        if let Err(error) = self.scripts.settle.run(&self.link, &[self.keys.notification(key)], arguments).await {
+            // The id stays taken, and nobody texts under it again.
+            tracing::warn!(%error, "what came of a notification was not told");
+        }
+    }
+
     async fn lease_rate(
         &self,
         partner: &PartnerId,
@@ -204,8 +246,11 @@ impl Ephemeral for RedisEphemeral {
 fn read<T: FromRedisValue>(answer: Result<Value, NoAnswer>) -> Result<T, EphemeralUnavailable> {
     let value = answer.map_err(|error| EphemeralUnavailable(Cause::new(error)))?;
     // What cannot be read is not shown: it may be a value that somebody else has put there.
-    T::from_redis_value(value)
-        .map_err(|_| EphemeralUnavailable(Cause::new("Redis answered what no gateway of this release understands")))
+    T::from_redis_value(value).map_err(|_| EphemeralUnavailable(Cause::new(NOT_UNDERSTOOD)))
+}
+
+fn hex(content: ContentDigest) -> String {
+    format!("{:032x}", u128::from_be_bytes(content.0))
 }
 
 fn milliseconds(duration: Duration) -> u64 {

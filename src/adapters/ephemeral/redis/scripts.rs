@@ -18,6 +18,8 @@ pub(super) struct Scripts {
     pub(super) issue: Script,
     pub(super) redeem: Script,
     pub(super) end: Script,
+    pub(super) claim: Script,
+    pub(super) settle: Script,
     pub(super) lease: Script,
 }
 
@@ -27,6 +29,8 @@ impl Scripts {
             issue: Script::new(include_str!("scripts/issue.lua")),
             redeem: Script::new(include_str!("scripts/redeem.lua")),
             end: Script::new(include_str!("scripts/end.lua")),
+            claim: Script::new(include_str!("scripts/claim.lua")),
+            settle: Script::new(include_str!("scripts/settle.lua")),
             lease: Script::new(include_str!("scripts/lease.lua")),
         }
     }

@@ -1,8 +1,9 @@
 //! Commits a batch of units of work in one transaction of PostgreSQL.
 //!
 //! Invariant: rows are locked in the order of their keys, and after them counters in the order of their names, before
-//! anything is judged, and new keys are written in that order after it, so that two gateways wait for one another and never in a circle; one that does all the same is told
-//! so by the server and begins again. The table decides whether a key is new. No unit is answered before the server has
+//! anything is judged; new keys are written in that order after it, and outcomes that need no look come last, in that
+//! order too, so that two gateways wait for one another and hardly ever in a circle; one that does all the same is told so
+//! by the server and begins again. The table decides whether a key is new. No unit is answered before the server has
 //! answered the commit; a commit without an answer is an error, and may have been kept.
 //!
 //! What can be is sent in one flight, the commit included: after a statement that fails the server makes it a rollback.
@@ -18,8 +19,9 @@ use super::connect::Connection;
 use super::counters::{self, Counters, Used};
 use super::error::Trouble;
 use super::plan::{Fate, Locked, Plan};
+use super::ready::{self, Settlements};
 use super::rows::{Fields, stored};
-use super::statements::{self, Advances, Decisions, Events, Inserts, Notes, Postings, Shares, TakeUps};
+use super::statements::{self, Advances, Decisions, Inserts, Notes, Shares, TakeUps};
 use crate::domain::limits::CounterName;
 use crate::domain::transaction::{Expected, TransactionKey, UnitOfWork};
 
@@ -39,6 +41,18 @@ impl Failed {
             Self::NotKept(trouble) | Self::NotKnown(trouble) => trouble,
         }
     }
+
+    /// What an error means that came when the commit was on its way: where the server says that it gave the transaction
+    /// back, or refuses one of its statements, nothing was kept. Of anything else nobody knows.
+    fn of_the_commit(trouble: Trouble) -> Self {
+        if trouble.is_undone() || trouble.is_a_units_fault() { Self::NotKept(trouble) } else { Self::NotKnown(trouble) }
+    }
+
+    /// The same of a statement that was sent before the commit, in one flight with it: after whatever the server says
+    /// against it, the commit is a rollback.
+    fn before_the_commit(trouble: Trouble) -> Self {
+        if trouble.is_a_refusal() { Self::NotKept(trouble) } else { Self::of_the_commit(trouble) }
+    }
 }
 
 /// A connection that writes, with its statements and its slot of the tally.
@@ -52,10 +66,9 @@ pub(super) struct Writing {
     count: Statement,
     shares: Statement,
     take_up: Statement,
+    settle: Statement,
     advance: Statement,
     note: Statement,
-    post: Statement,
-    tell: Statement,
     decide: Statement,
     probe: Statement,
 }
@@ -73,10 +86,9 @@ impl Writing {
             count: client.prepare(counters::WRITE).await?,
             shares: client.prepare(statements::SHARES).await?,
             take_up: client.prepare(statements::TAKE_UP).await?,
+            settle: client.prepare(ready::SETTLE).await?,
             advance: client.prepare(statements::ADVANCE).await?,
             note: client.prepare(statements::NOTE).await?,
-            post: client.prepare(statements::POST).await?,
-            tell: client.prepare(statements::TELL).await?,
             decide: client.prepare(statements::DECIDE).await?,
             probe: client.prepare(statements::PROBE).await?,
             connection,
@@ -97,9 +109,10 @@ impl Writing {
         Ok(self.client().execute(&self.probe, &[&self.slot]).await.map(drop)?)
     }
 
-    /// Commits what fits of a batch, and answers what became of each unit.
-    pub(super) async fn commit(&self, units: &[&UnitOfWork]) -> Result<Vec<Fate>, Failed> {
-        match self.transact(units).await {
+    /// Commits what fits of a batch, and answers what became of each unit. `looked_at` says of which units it is known
+    /// already that their records must be looked at.
+    pub(super) async fn commit(&self, units: &[&UnitOfWork], looked_at: &[bool]) -> Result<Vec<Fate>, Failed> {
+        match self.transact(units, &ready::ready(units, looked_at)).await {
             Ok(fates) => Ok(fates),
             Err(failed) => {
                 if !failed.trouble().ends_the_connection() {
@@ -111,26 +124,30 @@ impl Writing {
         }
     }
 
-    async fn transact(&self, units: &[&UnitOfWork]) -> Result<Vec<Fate>, Failed> {
-        let (keys, counters) = (keys_to_lock(units), Counters::of(units));
+    async fn transact(&self, units: &[&UnitOfWork], ready: &[Option<u32>]) -> Result<Vec<Fate>, Failed> {
+        let (keys, counters) = (keys_to_lock(units, ready), Counters::of(units));
         let begun = if keys.is_empty() && counters.is_empty() { Begun::NotYet } else { Begun::Already };
         let (rows, used) = match begun {
             Begun::NotYet => (BTreeMap::new(), BTreeMap::new()),
             Begun::Already => self.lock(&keys, &counters).await.map_err(Failed::NotKept)?,
         };
-        let mut plan = Plan::of(units, rows, used);
+        let mut plan = Plan::of(units, ready, rows, used);
         let inserts = Inserts::of(units, &plan, self.slot);
-        // What depends on which of the new records are new indeed can only be written when that is known.
-        let waits = inserts.places.iter().any(|place| units.get(*place).is_some_and(|unit| depends_on_its_row(unit)));
-        if waits {
+        let settlements = Settlements::of(units, ready);
+        let (returned, settled) = if inserts.waits {
+            if begun == Begun::NotYet {
+                self.client().batch_execute(statements::BEGIN).await.map_err(|error| Failed::NotKept(error.into()))?;
+            }
             let returned = self.query(&self.insert, &inserts.values()).await.map_err(Failed::NotKept)?;
             late(&mut plan, units, &inserts, &returned).map_err(Failed::NotKept)?;
-            self.write(units, &plan, None, Begun::Already).await?;
-            return Ok(plan.fates);
-        }
-        let returned = self.write(units, &plan, Some(&inserts), begun).await?;
+            (Vec::new(), self.write(units, &plan, None, &settlements, Begun::Already).await?.settled)
+        } else {
+            let written = self.write(units, &plan, Some(&inserts), &settlements, begun).await?;
+            (written.new, written.settled)
+        };
         // Already kept: what cannot be read of the answer makes it unknown.
         late(&mut plan, units, &inserts, &returned).map_err(Failed::NotKnown)?;
+        plan.found(&ready::places(&settled).map_err(Failed::NotKnown)?);
         Ok(plan.fates)
     }
 
@@ -158,60 +175,65 @@ impl Writing {
         Ok((rows, counters.locked(&used?)?))
     }
 
-    /// Writes everything and commits, in one flight. Answers which records were new.
+    /// Writes everything and commits, in one flight.
     async fn write(
         &self,
         units: &[&UnitOfWork],
         plan: &Plan,
         inserts: Option<&Inserts<'_>>,
+        settlements: &Settlements<'_>,
         transaction: Begun,
-    ) -> Result<Vec<Row>, Failed> {
+    ) -> Result<Written, Failed> {
         let (shares, used) = (Shares::of(plan), Used::of(plan));
         let (take_ups, advances) = (TakeUps::of(units, plan), Advances::of(units, plan));
-        let (notes, postings) = (Notes::of(units, plan), Postings::of(units, plan));
-        let (events, decisions) = (Events::of(units, plan), Decisions::of(units, plan));
+        let (notes, decisions) = (Notes::of(units, plan), Decisions::of(units, plan));
         let (share_values, take_up_values, advance_values) = (shares.values(), take_ups.values(), advances.values());
-        let used_values = used.values();
-        let (note_values, posting_values) = (notes.values(), postings.values());
-        let (event_values, decision_values) = (events.values(), decisions.values());
+        let (note_values, decision_values, used_values) = (notes.values(), decisions.values(), used.values());
+        let (insert_rows, insert_values) =
+            inserts.map(|inserts| (inserts.places.len(), inserts.values())).unwrap_or_default();
+        let settlement_values = settlements.values();
         let begin = async {
             match transaction {
                 Begun::Already => Ok(()),
                 Begun::NotYet => self.client().batch_execute(statements::BEGIN).await.map_err(Trouble::from),
             }
         };
-        let insert = async {
-            match inserts {
-                Some(inserts) if !inserts.places.is_empty() => self.query(&self.insert, &inserts.values()).await,
-                Some(_) | None => Ok(Vec::new()),
-            }
-        };
-        let (begin, insert, counts, shares, take_ups, advances, notes, postings, events, decisions, end) = tokio::join!(
+        let (begin, new, counts, shares, take_ups, advances, notes, decisions, settled, end) = tokio::join!(
             biased;
             begin,
-            insert,
+            self.returning(&self.insert, insert_rows, &insert_values),
             self.execute(&self.count, used.rows(), &used_values),
             self.execute(&self.shares, shares.rows(), &share_values),
             self.execute(&self.take_up, take_ups.rows(), &take_up_values),
             self.execute(&self.advance, advances.rows(), &advance_values),
             self.execute(&self.note, notes.rows(), &note_values),
-            self.execute(&self.post, postings.rows(), &posting_values),
-            self.execute(&self.tell, events.rows(), &event_values),
             self.execute(&self.decide, decisions.rows(), &decision_values),
+            self.returning(&self.settle, settlements.rows(), &settlement_values),
             self.client().batch_execute("COMMIT")
         );
         // The first error is the cause; those after it only say that the transaction is broken.
-        begin.map_err(after_the_commit_was_sent)?;
-        let rows = insert.map_err(after_the_commit_was_sent)?;
-        for written in [counts, shares, take_ups, advances, notes, postings, events, decisions] {
-            written.map_err(after_the_commit_was_sent)?;
+        begin.map_err(Failed::of_the_commit)?;
+        let new = new.map_err(Failed::before_the_commit)?;
+        for written in [counts, shares, take_ups, advances, notes, decisions] {
+            written.map_err(Failed::before_the_commit)?;
         }
-        end.map_err(|error| after_the_commit_was_sent(error.into()))?;
-        Ok(rows)
+        let settled = settled.map_err(Failed::before_the_commit)?;
+        end.map_err(|error| Failed::of_the_commit(error.into()))?;
+        Ok(Written { new, settled })
     }
 
     async fn query(&self, statement: &Statement, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Trouble> {
         Ok(self.client().query(statement, values).await?)
+    }
+
+    /// Writes rows, if there are any, and answers what the statement does.
+    async fn returning(
+        &self,
+        statement: &Statement,
+        rows: usize,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Trouble> {
+        if rows == 0 { Ok(Vec::new()) } else { self.query(statement, values).await }
     }
 
     /// Writes rows, if there are any.
@@ -223,6 +245,12 @@ impl Writing {
     }
 }
 
+/// What statements have answered that were kept.
+struct Written {
+    new: Vec<Row>,
+    settled: Vec<Row>,
+}
+
 /// Whether the transaction has been begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Begun {
@@ -230,24 +258,15 @@ enum Begun {
     NotYet,
 }
 
-/// What an error means that came when the commit was on its way: where the server says that it gave the transaction
-/// back, or refuses one of its statements, nothing was kept. Of anything else nobody knows.
-fn after_the_commit_was_sent(trouble: Trouble) -> Failed {
-    if trouble.is_undone() || trouble.is_a_units_fault() { Failed::NotKept(trouble) } else { Failed::NotKnown(trouble) }
-}
-
 /// Rows and counters as they are locked.
 type LockedRows = (BTreeMap<TransactionKey, Locked>, BTreeMap<CounterName, i64>);
 
-/// Whether what belongs to a unit that begins a record can only be written once the record is: a share of a charge and what
-/// counters hold, which must not be taken for a record that is somebody else's, and an event, which needs its number.
-fn depends_on_its_row(unit: &UnitOfWork) -> bool {
-    unit.hold.is_some() || !unit.counters.is_empty() || unit.event.is_some()
-}
-
-/// Records that units change, and charges that they take a share of.
-fn keys_to_lock<'a>(units: &[&'a UnitOfWork]) -> BTreeSet<&'a TransactionKey> {
-    let own = units.iter().filter(|unit| unit.expected != Expected::Absent).map(|unit| &unit.transaction.key);
+/// Records that units change, and charges that they take a share of. What holds on counters is looked up even where it
+/// should be new: a key that is taken comes before a counter without room.
+fn keys_to_lock<'a>(units: &[&'a UnitOfWork], ready: &[Option<u32>]) -> BTreeSet<&'a TransactionKey> {
+    let is_looked_up = |unit: &&&'a UnitOfWork| unit.expected != Expected::Absent || !unit.counters.is_empty();
+    let judged = units.iter().zip(ready).filter(|(_, ready)| ready.is_none()).map(|(unit, _)| unit);
+    let own = judged.filter(is_looked_up).map(|unit| &unit.transaction.key);
     let charges = units.iter().filter_map(|unit| unit.hold.as_ref()).map(|hold| &hold.charge);
     own.chain(charges).collect()
 }
@@ -265,16 +284,15 @@ fn locked(row: &Row) -> Result<(TransactionKey, Locked), Trouble> {
 ///
 /// The numbers of the others become known.
 fn late(plan: &mut Plan, units: &[&UnitOfWork], inserts: &Inserts<'_>, returned: &[Row]) -> Result<(), Trouble> {
-    let mut new = BTreeSet::new();
-    for row in returned {
-        let mut fields = Fields::of(row);
-        let key = fields.key()?;
-        plan.is_numbered(&key, fields.number()?);
-        new.insert(key);
+    let begun = inserts.begun(returned)?;
+    for (place, number) in begun.numbers {
+        if let Some(unit) = units.get(place) {
+            plan.is_numbered(&unit.transaction.key, number);
+        }
     }
-    for place in &inserts.places {
-        if let Some(unit) = units.get(*place).filter(|unit| !new.contains(&unit.transaction.key)) {
-            plan.is_late(*place, unit);
+    for place in begun.late {
+        if let Some(unit) = units.get(place) {
+            plan.is_late(place, unit);
         }
     }
     Ok(())

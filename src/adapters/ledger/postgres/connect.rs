@@ -162,8 +162,8 @@ async fn ended(connection: impl Future<Output = Result<(), tokio_postgres::Error
 }
 
 /// What each connection is set to. A transaction that its gateway has left open holds its rows no longer than this.
-/// Statements are planned each time: a plan that was made while the tables were small finds a key by an index of the
-/// partner alone, and would be kept until the server's statistics are made anew, slower with every record.
+/// Statements are planned each time, unless a connection is told otherwise: a plan that was made while the tables were
+/// small would be kept until the server's statistics are made anew, slower with every record.
 fn session(statement_timeout: Duration) -> String {
     let timeout_ms = statement_timeout.as_millis();
     let idle_ms = statement_timeout.saturating_mul(2).as_millis();

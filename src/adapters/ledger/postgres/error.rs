@@ -119,6 +119,11 @@ impl Trouble {
             .is_some_and(|code| matches!(*code, SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED))
     }
 
+    /// The server refuses the statement: it and its transaction are over. It says so itself where it cannot know.
+    pub(super) fn is_a_refusal(&self) -> bool {
+        self.code().is_some_and(|code| *code != SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN)
+    }
+
     /// What was to be written breaks the schema: one unit's fault, and no reason for others to suffer.
     pub(super) fn is_a_units_fault(&self) -> bool {
         matches!(self, Self::Unreadable(_))

@@ -3,7 +3,7 @@
 //! Invariant: what was answered is durable (synchronous commit), uniqueness is a constraint of the table, and any number
 //! of gateways work on one database without knowing of one another: rows are locked in one order, leases run out by the
 //! clock, and nothing is ended because a gateway starts. A few writers commit in groups, a bounded pool reads. Reading
-//! order: `schema`, `plan`, `statements`, `batch`, `writer`, `pool`. What people ask of it is in `inspect` and `verify`.
+//! order: `schema`, `plan`, `ready`, `statements`, `batch`, `writer`, `pool`. What people ask of it is in `inspect` and `verify`.
 
 mod batch;
 mod counters;
@@ -15,6 +15,7 @@ mod oversight;
 mod outbox;
 mod plan;
 mod pool;
+mod ready;
 mod reads;
 mod rows;
 pub mod schema;
@@ -30,7 +31,7 @@ pub use self::connect::{Settings, Tls};
 pub use self::error::OpenError;
 use self::error::Trouble;
 pub use self::inspect::LedgerDatabase;
-use self::pool::Pool;
+use self::pool::{Plans, Pool};
 use self::schema::SchemaState;
 pub use self::writer::Figures;
 use self::writer::Writers;
@@ -63,8 +64,8 @@ impl PostgresLedger {
         let lists = settings.readers_max.div_ceil(READERS_TO_A_LIST);
         Ok(Self {
             writers: Writers::start(&connector, settings),
-            records: Pool::new(connector.clone(), settings.readers_max.saturating_sub(lists)),
-            lists: Pool::new(connector, lists),
+            records: Pool::new(connector.clone(), settings.readers_max.saturating_sub(lists), Plans::Kept),
+            lists: Pool::new(connector, lists, Plans::Anew),
         })
     }
 

@@ -26,8 +26,8 @@ fn claim_text() -> String {
           JOIN transactions AS t ON t.seq = o.transaction_seq \
           WHERE o.partner = $1 AND o.delivery = 'due' AND o.next_attempt_at_us <= $2 \
           AND (t.kind = 'charge' OR NOT EXISTS (SELECT 1 FROM transactions AS c \
-           JOIN outbox AS p ON p.transaction_seq = c.seq WHERE c.partner = t.partner AND c.kind = 'charge' \
-           AND c.ext_id = coalesce(t.sent_reference_id, t.ext_id) AND p.delivery = 'due')) \
+           JOIN outbox AS p ON p.transaction_seq = c.seq WHERE c.ext_id = coalesce(t.sent_reference_id, t.ext_id) \
+           AND c.kind = 'charge' AND c.partner || '' = t.partner AND p.delivery = 'due')) \
           ORDER BY o.next_attempt_at_us, o.seq LIMIT $3 FOR UPDATE OF o SKIP LOCKED), \
          claimed AS (UPDATE outbox AS o SET attempts = o.attempts + 1, next_attempt_at_us = $4 FROM due \
           WHERE o.seq = due.seq RETURNING o.seq, due.due_at_us, o.event_id, o.at_us, o.attempts, o.transaction_seq) \

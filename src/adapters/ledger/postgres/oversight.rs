@@ -41,9 +41,23 @@ async fn by_reference(pool: &Pool, reference: &Reference) -> Result<Option<Trans
 
 async fn unresolved(pool: &Pool) -> Result<Unresolved, Trouble> {
     let text = "SELECT (SELECT count(*) FROM transactions WHERE stuck IS NOT NULL), \
-         (SELECT min(accepted_at_us) FROM transactions WHERE state IN ('pending', 'unknown') AND state = 'unknown')";
+         (SELECT count(*) FROM transactions WHERE state IN ('pending', 'unknown') AND state = 'unknown'), \
+         (SELECT min(accepted_at_us) FROM transactions \
+          WHERE state IN ('pending', 'unknown') AND state = 'unknown'), \
+         (SELECT min(accepted_at_us) FROM transactions WHERE state IN ('pending', 'unknown')), \
+         (SELECT count(*) FROM outbox WHERE delivery = 'due'), \
+         (SELECT min(at_us) FROM outbox WHERE delivery = 'due'), \
+         (SELECT count(*) FROM outbox WHERE delivery = 'dead')";
     let rows = pool.query(Does::Read, text, &[]).await?;
     let row = rows.first().ok_or(Trouble::Unreadable(0))?;
     let mut fields = Fields::of(row);
-    Ok(Unresolved { stuck: fields.number()?, oldest_unknown_at: fields.time_or_null()? })
+    Ok(Unresolved {
+        stuck: fields.number()?,
+        unknown: fields.number()?,
+        oldest_unknown_at: fields.time_or_null()?,
+        oldest_pending_at: fields.time_or_null()?,
+        due_events: fields.number()?,
+        oldest_due_at: fields.time_or_null()?,
+        dead_letters: fields.number()?,
+    })
 }

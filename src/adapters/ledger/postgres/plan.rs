@@ -1,8 +1,8 @@
 //! What is to be written of a batch: each unit judged on what the units before it leave.
 //!
-//! Invariant: a plan is made of values alone: the locked rows, counters among them, and the units, in their order. A unit that does not fit
-//! changes nothing for those after it. No record is written twice in one plan, since one statement writes it once: the
-//! second writing is left for the next batch. What is locked and how it is written is in `batch`.
+//! Invariant: a plan is made of values alone: the locked rows, counters among them, and the units, in their order. A unit
+//! that does not fit changes nothing for those after it. No record is written twice in one plan, since one statement
+//! writes it once: the second writing is left for the next batch. What is locked and how it is written is in `batch`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,6 +35,11 @@ pub(super) enum Fate {
         /// The version that it has then.
         version: u32,
     },
+    /// It is written if its record is as it expects, and else judged with the next batch (see `ready`).
+    Ready {
+        /// The version that the record has then.
+        version: u32,
+    },
     /// What it expects is not there.
     Conflict,
     /// This one of its counters has no room.
@@ -60,16 +65,22 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Judges units over locked rows. What a unit begins need not be locked: the table knows its key, or does not.
+    /// Judges units over locked rows. What a unit begins need not be locked: the table knows its key, or does not. Nor
+    /// need be what a unit changes that is ready, which is said by the version that it leaves.
     pub(super) fn of(
         units: &[&UnitOfWork],
+        ready: &[Option<u32>],
         rows: BTreeMap<TransactionKey, Locked>,
         counters: BTreeMap<CounterName, i64>,
     ) -> Self {
         let counters = counters.into_iter().map(|(counter, used_minor)| (counter, (used_minor, false))).collect();
         let mut plan = Self { fates: Vec::with_capacity(units.len()), rows, shared: BTreeSet::new(), counters };
         let mut written: BTreeSet<&TransactionKey> = BTreeSet::new();
-        for unit in units {
+        for (unit, ready) in units.iter().zip(ready) {
+            if let Some(version) = *ready {
+                plan.fates.push(Fate::Ready { version });
+                continue;
+            }
             let key = &unit.transaction.key;
             let fate = match judge(plan.rows.get(key).map(|row| row.stored), unit) {
                 Err(fault) => Fate::IllFormed(fault),
@@ -102,8 +113,18 @@ impl Plan {
             Fate::Write { change, version } => {
                 Some((place, *unit, *change, *version, self.sequence(&unit.transaction.key)))
             }
-            Fate::Conflict | Fate::Over { .. } | Fate::Later | Fate::IllFormed(_) => None,
+            Fate::Ready { .. } | Fate::Conflict | Fate::Over { .. } | Fate::Later | Fate::IllFormed(_) => None,
         })
+    }
+
+    /// Units that were ready are written where they found their records, by their places, and else are left for later.
+    pub(super) fn found(&mut self, places: &BTreeSet<usize>) {
+        for (place, fate) in self.fates.iter_mut().enumerate() {
+            if let Fate::Ready { version } = *fate {
+                let written = Fate::Write { change: Change::Move, version };
+                *fate = if places.contains(&place) { written } else { Fate::Later };
+            }
+        }
     }
 
     /// The ledger's number of a locked record.
@@ -224,6 +245,15 @@ mod tests {
         UnitOfWork { hold: Some(hold), ..UnitOfWork::of(record, Expected::Absent) }
     }
 
+    /// A plan for units of which none is ready.
+    fn judged(
+        units: &[&UnitOfWork],
+        rows: BTreeMap<TransactionKey, Locked>,
+        counters: BTreeMap<CounterName, i64>,
+    ) -> Plan {
+        Plan::of(units, &vec![None; units.len()], rows, counters)
+    }
+
     fn written(plan: &Plan) -> usize {
         plan.fates.iter().filter(|fate| matches!(fate, Fate::Write { .. })).count()
     }
@@ -231,8 +261,8 @@ mod tests {
     #[test]
     fn a_hundred_refunds_of_one_batch_keep_the_cap() {
         let units: Vec<_> = (0..100).map(|number| begun(&format!("r{number}"), "-0.35")).collect();
-        let plan =
-            Plan::of(&units.iter().collect::<Vec<_>>(), BTreeMap::from([locked(&success(), 7)]), BTreeMap::new());
+        let charge = BTreeMap::from([locked(&success(), 7)]);
+        let plan = judged(&units.iter().collect::<Vec<_>>(), charge, BTreeMap::new());
         assert_eq!(written(&plan), 28);
         let shares: Vec<_> = plan.shares().map(|row| (row.sequence, row.held_minor, row.done_minor)).collect();
         assert_eq!(shares, [(7, 980, 0)], "one writing of one row");
@@ -242,7 +272,7 @@ mod tests {
     fn a_refund_that_comes_too_late_gives_its_share_back() {
         let units = [begun("r1", "-6"), begun("r2", "-6")];
         let mut plan =
-            Plan::of(&units.iter().collect::<Vec<_>>(), BTreeMap::from([locked(&success(), 7)]), BTreeMap::new());
+            judged(&units.iter().collect::<Vec<_>>(), BTreeMap::from([locked(&success(), 7)]), BTreeMap::new());
         assert_eq!((plan.fates[1], written(&plan)), (Fate::Conflict, 1));
         plan.is_late(0, &units[0]);
         assert_eq!(plan.fates, [Fate::Conflict, Fate::Conflict]);
@@ -258,7 +288,7 @@ mod tests {
         let moment = samples::moment(samples::now());
         let booked = settle::by_answer(&next, &Heard::Booked(receipt), &samples::profile(), &moment);
         let units = [&begun, &begun, &booked];
-        let plan = Plan::of(&units, BTreeMap::new(), BTreeMap::new());
+        let plan = judged(&units, BTreeMap::new(), BTreeMap::new());
         let insert = Fate::Write { change: Change::Insert, version: 1 };
         assert_eq!(plan.fates, [insert, Fate::Conflict, Fate::Later]);
     }
@@ -277,7 +307,7 @@ mod tests {
         let units: Vec<_> = (0..100).map(|number| limited(&format!("c{number}"), "0.35")).collect();
         let counter = units[0].counters[0].counter.clone();
         let used = BTreeMap::from([(counter.clone(), 100)]);
-        let plan = Plan::of(&units.iter().collect::<Vec<_>>(), BTreeMap::new(), used);
+        let plan = judged(&units.iter().collect::<Vec<_>>(), BTreeMap::new(), used);
         assert_eq!(written(&plan), 25);
         assert_eq!(plan.fates[25..], [Fate::Over { counter: 0 }; 75]);
         assert_eq!(plan.counters().collect::<Vec<_>>(), [(&counter, 975)], "one writing of one row");
@@ -287,7 +317,7 @@ mod tests {
     fn what_a_charge_holds_that_comes_too_late_is_given_back_and_nobody_is_refused_for_it() {
         let units = [limited("c1", "6"), limited("c2", "6"), limited("c3", "3")];
         let units: Vec<_> = units.iter().collect();
-        let mut plan = Plan::of(&units, BTreeMap::new(), BTreeMap::new());
+        let mut plan = judged(&units, BTreeMap::new(), BTreeMap::new());
         assert_eq!((plan.fates[1], written(&plan)), (Fate::Over { counter: 0 }, 2));
         plan.is_late(0, units[0]);
         assert_eq!((plan.fates[0], plan.fates[1], written(&plan)), (Fate::Conflict, Fate::Conflict, 1));

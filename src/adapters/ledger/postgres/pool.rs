@@ -14,6 +14,7 @@ use tokio_postgres::{Row, Statement};
 
 use super::connect::{Connection, Connector};
 use super::error::Trouble;
+use super::statements::BY_KEY_ONLY;
 
 /// Statements that a connection keeps prepared: more than there are.
 const STATEMENTS_KEPT: usize = 64;
@@ -31,9 +32,19 @@ pub(super) enum Does {
     Write,
 }
 
+/// How statements are planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plans {
+    /// Once for a connection: rows are looked up by their keys, and there is one way to do that.
+    Kept,
+    /// Each time, by what the tables hold by then.
+    Anew,
+}
+
 /// A bounded number of connections.
 pub(super) struct Pool {
     connector: Connector,
+    plans: Plans,
     places: Semaphore,
     idle: Mutex<Vec<Prepared>>,
 }
@@ -45,8 +56,8 @@ struct Prepared {
 }
 
 impl Pool {
-    pub(super) fn new(connector: Connector, size: usize) -> Arc<Self> {
-        Arc::new(Self { connector, places: Semaphore::new(size.max(1)), idle: Mutex::new(Vec::new()) })
+    pub(super) fn new(connector: Connector, size: usize, plans: Plans) -> Arc<Self> {
+        Arc::new(Self { connector, plans, places: Semaphore::new(size.max(1)), idle: Mutex::new(Vec::new()) })
     }
 
     /// Asks for rows.
@@ -101,6 +112,9 @@ impl Pool {
             }
         }
         let connection = self.connector.connect().await?;
+        if self.plans == Plans::Kept {
+            connection.client.batch_execute(BY_KEY_ONLY).await?;
+        }
         Ok((Prepared { connection, statements: HashMap::new() }, place))
     }
 }

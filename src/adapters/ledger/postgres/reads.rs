@@ -11,25 +11,21 @@ use tokio_postgres::types::ToSql;
 use super::error::Trouble;
 use super::pool::{Does, Pool};
 use super::rows::{self, Fields, TRANSACTION, stored};
+use super::statements::OF_KEY;
 use crate::domain::Time;
 use crate::domain::transaction::{Kind, Status, Transaction, TransactionKey};
 use crate::ports::ledger::{Cursor, ListQuery, Listed};
 
 /// The record under a key.
 pub(super) async fn recall(pool: &Pool, key: &TransactionKey) -> Result<Option<Transaction>, Trouble> {
-    let text =
-        format!("SELECT {TRANSACTION} FROM transactions AS t WHERE t.partner = $1 AND t.kind = $2 AND t.ext_id = $3");
-    let partner = stored(key.partner.as_str());
-    let values: [&(dyn ToSql + Sync); 3] = [&partner, &key.kind.word(), &key.ext_transaction_id.as_str()];
-    let rows = pool.query(Does::Read, &text, &values).await?;
-    rows.first().map(|row| rows::transaction(&mut Fields::of(row))).transpose()
+    Ok(recall_all(pool, std::slice::from_ref(key)).await?.pop())
 }
 
 /// The records under several keys, in one question.
 pub(super) async fn recall_all(pool: &Pool, keys: &[TransactionKey]) -> Result<Vec<Transaction>, Trouble> {
     let text = format!(
         "SELECT {TRANSACTION} FROM unnest($1::text[], $2::text[], $3::text[]) AS k (partner, kind, ext_id) \
-         JOIN transactions AS t ON t.partner = k.partner AND t.kind = k.kind AND t.ext_id = k.ext_id"
+         JOIN transactions AS t ON {OF_KEY}"
     );
     let partners: Vec<_> = keys.iter().map(|key| stored(key.partner.as_str())).collect();
     let kinds: Vec<&str> = keys.iter().map(|key| key.kind.word()).collect();

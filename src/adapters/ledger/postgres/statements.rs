@@ -4,11 +4,14 @@
 //! and no row twice; each names exactly the columns that its change may touch. What is written is decided in `plan`.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::super::judge::Change;
 use super::super::words::{delivery_word, digest_words, state_word};
+use super::error::Trouble;
 use super::plan::Plan;
 use super::rows::stored;
 use crate::domain::Time;
@@ -21,20 +24,35 @@ use crate::domain::transaction::{BookAccount, COMPARED_VERSION, Transaction, Uni
 /// Whatever the server's default is.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
-/// Writers look rows up by their keys and in no other way. Without this a plan that was made while the table was small
-/// would be kept when it has grown.
-pub(super) const BY_KEY_ONLY: &str =
-    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
+/// For connections that look rows up by their keys and in no other way. Their plans are made once, whatever the tables
+/// hold by then: there is one way that is always right, and nothing else is left to the planner.
+pub(super) const BY_KEY_ONLY: &str = "\
+SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
+SET enable_material = off; SET jit = off; SET plan_cache_mode = force_generic_plan";
+
+macro_rules! of_key {
+    () => {
+        "t.ext_id = k.ext_id AND t.kind = k.kind AND t.partner || '' = k.partner"
+    };
+}
+
+/// That the row `t` is the one of the key `k`. Several indexes begin with the partner and one with the id: the partner
+/// is compared in a way for which no index is of use, so that this one is taken even where there are no statistics yet.
+/// Rows that are read in vain are those of other partners that chose the same id.
+pub(super) const OF_KEY: &str = of_key!();
+pub(super) use of_key;
 
 /// Rows of keys, locked in the order of the keys.
-pub(super) const LOCK: &str = "\
-SELECT t.seq, t.partner, t.kind, t.ext_id, t.state, t.version, t.reference, t.amount_minor, t.refunds_held_minor, \
- t.refunds_done_minor \
-FROM unnest($1::text[], $2::text[], $3::text[]) AS k (partner, kind, ext_id) \
-JOIN transactions AS t ON t.partner = k.partner AND t.kind = k.kind AND t.ext_id = k.ext_id \
-ORDER BY t.partner, t.kind, t.ext_id FOR UPDATE OF t";
+pub(super) const LOCK: &str = concat!(
+    "SELECT t.seq, t.partner, t.kind, t.ext_id, t.state, t.version, t.reference, t.amount_minor, t.refunds_held_minor, \
+      t.refunds_done_minor \
+     FROM unnest($1::text[], $2::text[], $3::text[]) AS k (partner, kind, ext_id) JOIN transactions AS t ON ",
+    of_key!(),
+    " ORDER BY t.partner, t.kind, t.ext_id FOR UPDATE OF t"
+);
 
-/// New records, those left out whose key is taken; the tally counts what was written.
+/// New records, those left out whose key is taken; the tally counts what was written. Answers how many were new, and
+/// their keys and numbers where some were not, or where something waits for them.
 pub(super) const INSERT: &str = "\
 WITH fresh AS (INSERT INTO transactions (partner, kind, ext_id, reference, state, version, lease_owner, \
   lease_until_us, due_at_us, sent_before_us, inquiries, failure, private_note, stuck, accepted_at_us, csp, account_ref, \
@@ -47,7 +65,11 @@ WITH fresh AS (INSERT INTO transactions (partner, kind, ext_id, reference, state
  ON CONFLICT (partner, kind, ext_id) DO NOTHING RETURNING partner, kind, ext_id, seq), \
 tallied AS (INSERT INTO tallies (slot, records) SELECT $31::integer, count(*) FROM fresh \
  ON CONFLICT (slot) DO UPDATE SET records = tallies.records + excluded.records) \
-SELECT partner, kind, ext_id, seq FROM fresh";
+SELECT count(*), CASE WHEN $33::boolean OR count(*) < $32::bigint THEN array_agg(partner) END, \
+ CASE WHEN $33::boolean OR count(*) < $32::bigint THEN array_agg(kind) END, \
+ CASE WHEN $33::boolean OR count(*) < $32::bigint THEN array_agg(ext_id) END, \
+ CASE WHEN $33::boolean OR count(*) < $32::bigint THEN array_agg(seq) END \
+FROM fresh";
 
 /// What refunds hold of their charges, one row for each charge.
 pub(super) const SHARES: &str = "\
@@ -61,15 +83,23 @@ UPDATE transactions AS t SET accepted_at_us = n.accepted_at_us, csp = n.csp, acc
 FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[]) \
  AS n (seq, accepted_at_us, csp, account_ref, charge_code, amount_minor, currency, counted) WHERE t.seq = n.seq";
 
-/// Where records have moved to. What refunds hold of them is not touched.
+/// Where records have moved to, with what that makes: the double entry, and events into the outbox. What refunds hold of
+/// the records is not touched.
 pub(super) const ADVANCE: &str = "\
-UPDATE transactions AS t SET state = n.state, version = n.version, lease_owner = n.lease_owner, \
- lease_until_us = n.lease_until_us, due_at_us = n.due_at_us, sent_before_us = n.sent_before_us, \
- inquiries = n.inquiries, failure = n.failure, private_note = n.private_note, stuck = n.stuck \
-FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], \
-  $8::bigint[], $9::text[], $10::text[], $11::text[]) \
- AS n (seq, state, version, lease_owner, lease_until_us, due_at_us, sent_before_us, inquiries, failure, \
-  private_note, stuck) WHERE t.seq = n.seq";
+WITH moved AS (UPDATE transactions AS t SET state = n.state, version = n.version, lease_owner = n.lease_owner, \
+  lease_until_us = n.lease_until_us, due_at_us = n.due_at_us, sent_before_us = n.sent_before_us, \
+  inquiries = n.inquiries, failure = n.failure, private_note = n.private_note, stuck = n.stuck \
+ FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], \
+   $8::bigint[], $9::text[], $10::text[], $11::text[]) \
+  AS n (seq, state, version, lease_owner, lease_until_us, due_at_us, sent_before_us, inquiries, failure, \
+   private_note, stuck) WHERE t.seq = n.seq), \
+posted AS (INSERT INTO postings (transaction_seq, line, book, owner, account_ref, minor, currency) \
+ SELECT * FROM unnest($12::bigint[], $13::integer[], $14::text[], $15::text[], $16::text[], $17::bigint[], \
+  $18::text[])) \
+INSERT INTO outbox (event_id, transaction_seq, partner, at_us, delivery, next_attempt_at_us) \
+SELECT n.event_id, n.seq, n.partner, n.at_us, n.delivery, CASE n.delivery WHEN 'due' THEN n.at_us END \
+FROM unnest($19::text[], $20::bigint[], $21::text[], $22::bigint[], $23::text[]) \
+ AS n (event_id, seq, partner, at_us, delivery)";
 
 /// Notes on records that are over, and digests in the place of their addresses.
 pub(super) const NOTE: &str = "\
@@ -78,18 +108,6 @@ UPDATE transactions AS t SET version = n.version, private_note = n.private_note,
  sent_address = coalesce(n.address, t.sent_address) \
 FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[]) \
  AS n (seq, version, private_note, stuck, address_type, address) WHERE t.seq = n.seq";
-
-/// The double entry.
-pub(super) const POST: &str = "\
-INSERT INTO postings (transaction_seq, line, book, owner, account_ref, minor, currency) \
-SELECT * FROM unnest($1::bigint[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[])";
-
-/// Events, into the outbox.
-pub(super) const TELL: &str = "\
-INSERT INTO outbox (event_id, transaction_seq, partner, at_us, delivery, next_attempt_at_us) \
-SELECT n.event_id, n.seq, n.partner, n.at_us, n.delivery, CASE n.delivery WHEN 'due' THEN n.at_us END \
-FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::text[]) \
- AS n (event_id, seq, partner, at_us, delivery)";
 
 /// What people have decided.
 pub(super) const DECIDE: &str = "\
@@ -101,8 +119,9 @@ pub(super) const PROBE: &str = "\
 INSERT INTO tallies (slot, records) VALUES ($1, 0) ON CONFLICT (slot) DO UPDATE SET records = tallies.records";
 
 /// What goes with a statement, in the order of its parameters.
-type Values<'a> = Vec<&'a (dyn ToSql + Sync)>;
-type Text<'a> = Cow<'a, str>;
+pub(super) type Values<'a> = Vec<&'a (dyn ToSql + Sync)>;
+/// A text as it is stored.
+pub(super) type Text<'a> = Cow<'a, str>;
 
 /// Defines arrays of one length, one for each parameter of a statement, in its order.
 macro_rules! arrays {
@@ -154,14 +173,14 @@ arrays! {
     }
 }
 arrays! {
-    /// Of [`POST`].
+    /// Of [`ADVANCE`]: the double entry.
     Postings {
         seq: i64, line: i32, book: &'static str, owner: Text<'a>, account_ref: Option<Text<'a>>, minor: i64,
         currency: &'a str,
     }
 }
 arrays! {
-    /// Of [`TELL`].
+    /// Of [`ADVANCE`]: events.
     Events { event_id: Text<'a>, seq: i64, partner: Text<'a>, at_us: i64, delivery: &'static str, }
 }
 arrays! {
@@ -271,7 +290,7 @@ impl<'a> Decisions<'a> {
 
 /// Where records stand: the part of a row that both a new record and a change of it write.
 #[derive(Default)]
-struct Standing<'a> {
+pub(super) struct Standing<'a> {
     state: Vec<&'static str>,
     version: Vec<i64>,
     lease_owner: Vec<Option<Text<'a>>>,
@@ -285,7 +304,7 @@ struct Standing<'a> {
 }
 
 impl<'a> Standing<'a> {
-    fn push(&mut self, record: &'a Transaction, version: u32) {
+    pub(super) fn push(&mut self, record: &'a Transaction, version: u32) {
         self.state.push(state_word(record.state));
         self.version.push(i64::from(version));
         self.lease_owner.push(text_or_null(record.lease.as_ref().map(|lease| lease.owner.as_str())));
@@ -298,7 +317,7 @@ impl<'a> Standing<'a> {
         self.stuck.push(text_or_null(record.stuck.as_deref()));
     }
 
-    fn values(&self) -> [&(dyn ToSql + Sync); 10] {
+    pub(super) fn values(&self) -> [&(dyn ToSql + Sync); 10] {
         [
             &self.state,
             &self.version,
@@ -314,31 +333,37 @@ impl<'a> Standing<'a> {
     }
 }
 
-/// Of [`ADVANCE`].
+/// Of [`ADVANCE`]. Money and events come only with a record that moves.
 #[derive(Default)]
 pub(super) struct Advances<'a> {
     seq: Vec<i64>,
     standing: Standing<'a>,
+    postings: Postings<'a>,
+    events: Events<'a>,
 }
 
 impl<'a> Advances<'a> {
-    pub(super) fn of(units: &'a [&'a UnitOfWork], plan: &Plan) -> Self {
-        let mut advances = Self::default();
-        for (unit, fate) in units.iter().zip(&plan.fates) {
-            let super::plan::Fate::Write { change: Change::Move | Change::TakeUp, version } = fate else { continue };
-            advances.seq.push(plan.sequence(&unit.transaction.key));
-            advances.standing.push(&unit.transaction, *version);
+    pub(super) fn of(units: &'a [&'a UnitOfWork], plan: &'a Plan) -> Self {
+        let (postings, events) = (Postings::of(units, plan), Events::of(units, plan));
+        let mut advances = Self { postings, events, ..Self::default() };
+        for (_, unit, change, version, seq) in plan.writes(units) {
+            if matches!(change, Change::Move | Change::TakeUp) {
+                advances.seq.push(seq);
+                advances.standing.push(&unit.transaction, version);
+            }
         }
         advances
     }
 
     pub(super) fn rows(&self) -> usize {
-        self.seq.len()
+        self.seq.len().max(self.postings.rows()).max(self.events.rows())
     }
 
     pub(super) fn values(&self) -> Values<'_> {
         let mut values: Values<'_> = vec![&self.seq];
         values.extend(self.standing.values());
+        values.extend(self.postings.values());
+        values.extend(self.events.values());
         values
     }
 }
@@ -348,6 +373,9 @@ impl<'a> Advances<'a> {
 pub(super) struct Inserts<'a> {
     /// Where the units are in their batch, in the order of their keys.
     pub(super) places: Vec<usize>,
+    /// Whether something of the batch can only be written once it is known which of them are new indeed.
+    pub(super) waits: bool,
+    count: i64,
     slot: i32,
     partner: Vec<Text<'a>>,
     kind: Vec<&'static str>,
@@ -363,6 +391,22 @@ pub(super) struct Inserts<'a> {
     compared_version: Vec<i32>,
     sent: Sent<'a>,
     counted: Vec<Option<String>>,
+}
+
+/// What became of new records, by the places of their units.
+#[derive(Default)]
+pub(super) struct BegunRecords {
+    /// Units that were to begin records which somebody else has begun meanwhile.
+    pub(super) late: Vec<usize>,
+    /// The ledger's numbers of the others, where they were asked for.
+    pub(super) numbers: Vec<(usize, i64)>,
+}
+
+/// Whether what belongs to a unit that begins a record can only be written once the record is: a share of a charge and
+/// what counters hold, which must not be taken for a record that is somebody else's, and an event, which needs its
+/// number.
+fn depends_on_its_row(unit: &UnitOfWork) -> bool {
+    unit.hold.is_some() || !unit.counters.is_empty() || unit.event.is_some()
 }
 
 /// What was sent, as it is compared.
@@ -390,6 +434,8 @@ impl<'a> Inserts<'a> {
         new.sort_by(|(_, one, _), (_, other, _)| one.transaction.key.cmp(&other.transaction.key));
         for (place, unit, version) in new {
             inserts.places.push(place);
+            inserts.waits |= depends_on_its_row(unit);
+            inserts.count = inserts.count.saturating_add(1);
             inserts.push(&unit.transaction, version);
         }
         inserts
@@ -442,7 +488,34 @@ impl<'a> Inserts<'a> {
             &self.sent.description,
             &self.sent.reference_id,
         ]);
-        values.extend::<[&(dyn ToSql + Sync); 2]>([&self.counted, &self.slot]);
+        values.extend::<[&(dyn ToSql + Sync); 4]>([&self.counted, &self.slot, &self.count, &self.waits]);
         values
+    }
+
+    /// Reads what the statement has answered.
+    pub(super) fn begun(&self, returned: &[Row]) -> Result<BegunRecords, Trouble> {
+        let mut begun = BegunRecords::default();
+        let Some(row) = returned.first() else { return Ok(begun) };
+        if row.try_get::<_, i64>(0)? == self.count && !self.waits {
+            return Ok(begun);
+        }
+        let texts = |column| row.try_get::<_, Option<Vec<&str>>>(column).map(Option::unwrap_or_default);
+        let (partners, kinds, ids) = (texts(1)?, texts(2)?, texts(3)?);
+        let numbers = row.try_get::<_, Option<Vec<i64>>>(4)?.unwrap_or_default();
+        let new: BTreeMap<(&str, &str, &str), i64> = partners
+            .into_iter()
+            .zip(kinds)
+            .zip(ids)
+            .zip(numbers)
+            .map(|(((partner, kind), id), number)| ((partner, kind, id), number))
+            .collect();
+        let keys = self.partner.iter().zip(&self.kind).zip(&self.ext_id);
+        for (place, ((partner, kind), id)) in self.places.iter().zip(keys) {
+            match new.get(&(&**partner, *kind, *id)) {
+                Some(number) => begun.numbers.push((*place, *number)),
+                None => begun.late.push(*place),
+            }
+        }
+        Ok(begun)
     }
 }

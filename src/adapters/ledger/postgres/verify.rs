@@ -93,8 +93,9 @@ fn records_text() -> String {
         "SELECT t.seq, t.compared_version, s.held, s.done, d.decided_as, c.state, c.currency, c.csp, c.account_ref, \
          c.sent_product, c.counted, {TRANSACTION} FROM transactions AS t \
          LEFT JOIN onbill_shares AS s ON t.kind = 'charge' AND s.partner = t.partner AND s.charge_id = t.ext_id \
-         LEFT JOIN LATERAL (SELECT o.* FROM transactions AS o WHERE t.kind = 'refund' AND o.partner = t.partner \
-          AND o.kind = 'charge' AND o.ext_id = coalesce(t.sent_reference_id, t.ext_id) LIMIT 1) AS c ON TRUE \
+         LEFT JOIN LATERAL (SELECT o.* FROM transactions AS o WHERE t.kind = 'refund' \
+          AND o.ext_id = coalesce(t.sent_reference_id, t.ext_id) AND o.kind = 'charge' \
+          AND o.partner || '' = t.partner LIMIT 1) AS c ON TRUE \
          LEFT JOIN decisions AS d ON d.transaction_seq = t.seq ORDER BY t.seq"
     )
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use metrics::{Gauge, Histogram, gauge, histogram};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -21,6 +22,7 @@ use super::plan::Fate;
 use crate::domain::transaction::UnitOfWork;
 use crate::ports::Cause;
 use crate::ports::ledger::{Commit, LedgerUnavailable};
+use crate::ports::measures::{LEDGER_BATCH, LEDGER_QUEUE, LEDGER_SECONDS};
 
 /// Most jobs of one transaction: more gain nothing, and make the first one wait for the last.
 const BATCH_LENGTH_MAX: usize = 512;
@@ -46,6 +48,8 @@ struct Unit {
     work: Box<UnitOfWork>,
     answer: Answer<Commit>,
     since: Instant,
+    /// Its record must be looked at before it is written.
+    looks: bool,
 }
 
 /// How much was written since the ledger was opened.
@@ -76,7 +80,7 @@ impl Writers {
         let count = settings.writers.max(1);
         let length = settings.queue_max.div_ceil(count).max(1);
         let queues = (0..count)
-            .map(|_| {
+            .map(|place: usize| {
                 let (queue, jobs) = mpsc::channel(length);
                 let slot = RandomState::new().hash_one(0_u8).checked_rem(SLOTS).unwrap_or_default();
                 let writer = Writer {
@@ -84,6 +88,9 @@ impl Writers {
                     writing: None,
                     slot: i32::try_from(slot).unwrap_or_default(),
                     counters: Arc::clone(&counters),
+                    waiting: gauge!(LEDGER_QUEUE.name, "writer" => place.to_string()),
+                    batch: histogram!(LEDGER_BATCH.name),
+                    seconds: histogram!(LEDGER_SECONDS.name),
                 };
                 tokio::spawn(writer.run(jobs));
                 queue
@@ -96,7 +103,7 @@ impl Writers {
     pub(super) async fn commit(&self, unit: UnitOfWork) -> Result<Commit, LedgerUnavailable> {
         let (answer, answered) = oneshot::channel();
         let place = self.place(&unit);
-        let job = Job::Commit(Unit { work: Box::new(unit), answer, since: Instant::now() });
+        let job = Job::Commit(Unit { work: Box::new(unit), answer, since: Instant::now(), looks: false });
         self.send(place, job)?;
         // A writer is gone where it drops a job without an answer.
         answered.await.map_err(|_| Trouble::Stopped)?
@@ -147,6 +154,9 @@ struct Writer {
     writing: Option<Writing>,
     slot: i32,
     counters: Arc<Counters>,
+    waiting: Gauge,
+    batch: Histogram,
+    seconds: Histogram,
 }
 
 impl Writer {
@@ -154,6 +164,7 @@ impl Writer {
         let mut batch = Vec::with_capacity(BATCH_LENGTH_MAX);
         // Nothing is received only when the queue is closed and empty.
         while jobs.recv_many(&mut batch, BATCH_LENGTH_MAX).await > 0 {
+            self.waiting.set(f64::from(u32::try_from(jobs.len()).unwrap_or(u32::MAX)));
             let (mut units, mut probes) = (Vec::with_capacity(batch.len()), Vec::new());
             for job in batch.drain(..) {
                 match job {
@@ -196,7 +207,11 @@ impl Writer {
     /// Commits one batch, and answers what is to be written after it.
     async fn batch(&mut self, units: Vec<Unit>) -> Vec<Unit> {
         let works: Vec<&UnitOfWork> = units.iter().map(|unit| &*unit.work).collect();
-        let committed = self.commit(&works).await;
+        let looked_at: Vec<bool> = units.iter().map(|unit| unit.looks).collect();
+        let began = Instant::now();
+        let committed = self.commit(&works, &looked_at).await;
+        self.seconds.record(began.elapsed().as_secs_f64());
+        self.batch.record(f64::from(u32::try_from(works.len()).unwrap_or(u32::MAX)));
         drop(works);
         let fates = match committed {
             Ok(fates) => fates,
@@ -217,13 +232,14 @@ impl Writer {
         };
         self.counters.batches.fetch_add(1, Ordering::Relaxed);
         let mut later = Vec::new();
-        for (unit, fate) in units.into_iter().zip(fates) {
+        for (mut unit, fate) in units.into_iter().zip(fates) {
             let outcome = match fate {
                 Fate::Write { version, .. } => Ok(Commit::Done { version }),
                 Fate::Conflict => Ok(Commit::Conflict),
                 Fate::Over { counter } => Ok(Commit::Over { counter }),
                 Fate::IllFormed(fault) => Err(LedgerUnavailable(Cause::new(fault))),
-                Fate::Later => {
+                Fate::Ready { .. } | Fate::Later => {
+                    unit.looks = true;
                     later.push(unit);
                     continue;
                 }
@@ -237,12 +253,12 @@ impl Writer {
 
     /// Commits, and tries again where that is safe: what the server has given back, and what a connection that turns
     /// out to be dead never carried.
-    async fn commit(&mut self, units: &[&UnitOfWork]) -> Result<Vec<Fate>, Failed> {
+    async fn commit(&mut self, units: &[&UnitOfWork], looked_at: &[bool]) -> Result<Vec<Fate>, Failed> {
         let mut tries = 0_u32;
         loop {
             tries = tries.saturating_add(1);
             let was_connected = self.writing.is_some();
-            let failed = match self.attempt(units).await {
+            let failed = match self.attempt(units, looked_at).await {
                 Ok(fates) => return Ok(fates),
                 Err(failed) => failed,
             };
@@ -261,10 +277,10 @@ impl Writer {
         }
     }
 
-    async fn attempt(&mut self, units: &[&UnitOfWork]) -> Result<Vec<Fate>, Failed> {
+    async fn attempt(&mut self, units: &[&UnitOfWork], looked_at: &[bool]) -> Result<Vec<Fate>, Failed> {
         let patience = self.connector.statement_timeout().saturating_mul(2);
         let writing = self.connected().await.map_err(Failed::NotKept)?;
-        match tokio::time::timeout(patience, writing.commit(units)).await {
+        match tokio::time::timeout(patience, writing.commit(units, looked_at)).await {
             Ok(committed) => committed,
             Err(_) => Err(Failed::NotKnown(Trouble::Slow(patience))),
         }

@@ -8,7 +8,6 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use super::SqliteLedger;
 use super::rows::{self, Fields};
-use crate::domain::Time;
 use crate::domain::ids::Reference;
 use crate::domain::transaction::Transaction;
 use crate::ports::ledger::LedgerUnavailable;
@@ -47,13 +46,24 @@ fn unresolved(connection: &Connection) -> rusqlite::Result<Unresolved> {
     connection
         .prepare_cached(
             "SELECT (SELECT count(*) FROM transactions WHERE stuck IS NOT NULL), \
+             (SELECT count(*) FROM transactions WHERE state IN ('pending', 'unknown') AND state = 'unknown'), \
              (SELECT min(accepted_at_us) FROM transactions \
-              WHERE state IN ('pending', 'unknown') AND state = 'unknown')",
+              WHERE state IN ('pending', 'unknown') AND state = 'unknown'), \
+             (SELECT min(accepted_at_us) FROM transactions WHERE state IN ('pending', 'unknown')), \
+             (SELECT count(*) FROM outbox WHERE delivery = 'due'), \
+             (SELECT min(at_us) FROM outbox WHERE delivery = 'due'), \
+             (SELECT count(*) FROM outbox WHERE delivery = 'dead')",
         )?
         .query_row([], |row| {
             let mut fields = Fields::of(row);
-            let stuck = fields.number()?;
-            let oldest_unknown_at: Option<Time> = fields.time_or_null()?;
-            Ok(Unresolved { stuck, oldest_unknown_at })
+            Ok(Unresolved {
+                stuck: fields.number()?,
+                unknown: fields.number()?,
+                oldest_unknown_at: fields.time_or_null()?,
+                oldest_pending_at: fields.time_or_null()?,
+                due_events: fields.number()?,
+                oldest_due_at: fields.time_or_null()?,
+                dead_letters: fields.number()?,
+            })
         })
 }

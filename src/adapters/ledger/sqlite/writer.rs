@@ -8,7 +8,9 @@ use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
+use metrics::{Gauge, Histogram, gauge, histogram};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,6 +19,7 @@ use super::error::{OpenError, Stopped};
 use super::outbox;
 use crate::domain::transaction::UnitOfWork;
 use crate::ports::ledger::{Commit, LedgerUnavailable};
+use crate::ports::measures::{LEDGER_BATCH, LEDGER_QUEUE, LEDGER_SECONDS};
 
 /// Units that may wait to be committed: about a fifth of a second of work at full speed.
 pub(super) const QUEUE_LENGTH_MAX: usize = 4096;
@@ -129,15 +132,34 @@ impl Drop for Writer {
 
 fn run(mut connection: Connection, mut jobs: mpsc::Receiver<Job>, counters: &Counters) {
     let mut batch = Vec::with_capacity(BATCH_LENGTH_MAX);
+    let shown = Shown::new();
     // Nothing is received only when the queue is closed and empty.
     while jobs.blocking_recv_many(&mut batch, BATCH_LENGTH_MAX) > 0 {
-        work(&mut connection, mem::take(&mut batch), counters);
+        shown.queue.set(f64::from(u32::try_from(jobs.len()).unwrap_or(u32::MAX)));
+        work(&mut connection, mem::take(&mut batch), counters, &shown);
     }
     // As the last connection it folds the log into the file and removes it. If it cannot, the next start does.
     drop(connection);
 }
 
-fn work(connection: &mut Connection, jobs: Vec<Job>, counters: &Counters) {
+/// What is shown of the writer.
+struct Shown {
+    queue: Gauge,
+    batch: Histogram,
+    seconds: Histogram,
+}
+
+impl Shown {
+    fn new() -> Self {
+        Self {
+            queue: gauge!(LEDGER_QUEUE.name, "writer" => "0"),
+            batch: histogram!(LEDGER_BATCH.name),
+            seconds: histogram!(LEDGER_SECONDS.name),
+        }
+    }
+}
+
+fn work(connection: &mut Connection, jobs: Vec<Job>, counters: &Counters, shown: &Shown) {
     let mut units = Vec::with_capacity(jobs.len());
     let mut answers = Vec::with_capacity(jobs.len());
     let mut probes = Vec::new();
@@ -158,7 +180,10 @@ fn work(connection: &mut Connection, jobs: Vec<Job>, counters: &Counters) {
         }
     }
     if !units.is_empty() {
+        let began = Instant::now();
         let outcomes = batch::commit(connection, &units);
+        shown.seconds.record(began.elapsed().as_secs_f64());
+        shown.batch.record(f64::from(u32::try_from(units.len()).unwrap_or(u32::MAX)));
         counters.units.fetch_add(u64::try_from(units.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
         counters.batches.fetch_add(1, Ordering::Relaxed);
         for (answer, outcome) in answers.into_iter().zip(outcomes) {

@@ -1,0 +1,8 @@
+//! libFuzzer's door to the target `account_ids`; what it claims stands in `targets.rs`.
+
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::account_ids(data));

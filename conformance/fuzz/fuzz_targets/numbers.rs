@@ -1,0 +1,8 @@
+//! libFuzzer's door to the target `numbers`; what it claims stands in `targets.rs`.
+
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::numbers(data));
