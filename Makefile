@@ -1,7 +1,7 @@
 # The project's recipes. Continuous integration calls these and nothing else.
 # A fresh machine needs a Rust toolchain, and for `make test` apt-get or the packages that it names.
 
-.PHONY: run test sim check fmt lint doc outside crash certify image fuzz clean help
+.PHONY: run test sim check fmt lint doc outside crash certify bench instructions image fuzz clean help
 
 CARGO := cargo
 CARGO_FLAGS := --locked
@@ -11,6 +11,9 @@ KILLS ?= 300
 STORE ?= sqlite
 FUZZ_S ?= 20
 PROFILE := --release
+ONLY :=
+ROUNDS := 3
+QUICK :=
 ARGS :=
 
 help: ## Says what there is.
@@ -50,6 +53,14 @@ crash: ## Kills gateways (STORE=postgres: stores too) at random moments under lo
 certify: ## Certifies a sandbox of this build over both faces; the report is target/certify/index.html.
 	$(CARGO) build $(CARGO_FLAGS)
 	conformance/certify/make
+
+bench: ## Measures the gateway beside what it is held against; the report is target/bench/bench.html (ONLY=json ROUNDS=3 QUICK=1).
+	conformance/bench/peers
+	$(CARGO) bench $(CARGO_FLAGS) --bench contest -- --rounds $(ROUNDS) $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
+
+instructions: ## Counts the instructions of calls in the debug build, and says which have grown by more than 5 %.
+	$(CARGO) build $(CARGO_FLAGS)
+	conformance/bench/instructions
 
 image: ## Builds deploy/Containerfile and runs what comes out: not root, read-only, no capabilities. As root, on Debian.
 	conformance/install image

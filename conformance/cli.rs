@@ -34,6 +34,7 @@ fn version_and_help_answer_on_standard_output_with_0() {
         &["--help"][..],
         &["serve", "--help"],
         &["sandbox-csp", "--help"],
+        &["load", "--help"],
         &["config", "--help"],
         &["config", "check", "--help"],
         &["key", "new", "--help"],
@@ -52,6 +53,7 @@ fn every_command_says_how_it_ends_and_shows_examples() {
     for arguments in [
         &["serve", "--help"][..],
         &["sandbox-csp", "--help"],
+        &["load", "--help"],
         &["config", "check", "--help"],
         &["key", "new", "--help"],
     ] {

@@ -18,6 +18,7 @@ mod operator;
 mod gateways;
 mod crash;
 mod certify;
+mod load;
 mod leaks;
 mod fuzz;
 mod deployed;

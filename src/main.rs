@@ -51,6 +51,8 @@ enum Plain {
     SandboxCsp(commands::sandbox_csp::Arguments),
     /// Be an OTT that shows the 28 use cases in a sandbox, or breaks some on order.
     DemoOtt(commands::demo_ott::Arguments),
+    /// Put a gateway under load and measure it.
+    Load(Box<commands::load::Arguments>),
     /// Check a configuration file.
     #[command(subcommand, arg_required_else_help = true)]
     Config(commands::config::Command),
@@ -105,6 +107,7 @@ fn run(command: Plain, out: &mut dyn io::Write, err: &mut dyn io::Write) -> io::
         Plain::Serve(arguments) => commands::serve::run(arguments, Environment::of_process(), out, err),
         Plain::SandboxCsp(arguments) => commands::sandbox_csp::run(arguments, out, err),
         Plain::DemoOtt(arguments) => commands::demo_ott::run(&arguments, out, err),
+        Plain::Load(arguments) => commands::load::run(&arguments, out, err),
         Plain::Config(commands::config::Command::Check(arguments)) => {
             commands::config::check(&arguments, Environment::of_process(), out, err)
         }

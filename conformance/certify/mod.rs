@@ -7,6 +7,6 @@ mod connections;
 mod data;
 mod elsewhere;
 mod flawed;
-mod scripted;
+pub mod scripted;
 mod shared;
 mod targets;

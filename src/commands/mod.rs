@@ -8,6 +8,7 @@ pub mod serve;
 pub mod sandbox_csp;
 pub mod certify;
 pub mod demo_ott;
+pub mod load;
 pub mod config;
 pub mod key;
 pub mod ledger;

@@ -108,7 +108,7 @@ fn options(args: &CertifyArgs) -> Result<Options, String> {
     Ok(options)
 }
 
-pub(super) fn url(text: &str, option: &str) -> Result<Uri, String> {
+pub(in crate::commands) fn url(text: &str, option: &str) -> Result<Uri, String> {
     let usable = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
     let parsed = text.parse::<Uri>().ok().filter(usable).filter(|uri| uri.query().is_none());
     parsed.ok_or_else(|| format!("{option} {text}: write it as http://HOST:PORT or https://HOST:PORT"))

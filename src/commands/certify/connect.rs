@@ -17,11 +17,20 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 /// Opens connections for the JSON face.
 pub type Connector = HttpsConnector<HttpConnector>;
 
+/// The version of HTTP that an https server is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
 /// A connector for http and https.
 ///
 /// # Errors
 /// One line, where the certificates cannot be used.
-pub fn connector(ca_pem: Option<&[u8]>, timeout: Duration) -> Result<Connector, String> {
+pub fn connector(ca_pem: Option<&[u8]>, timeout: Duration, protocol: Protocol) -> Result<Connector, String> {
     let mut plain = HttpConnector::new();
     plain.enforce_http(false);
     plain.set_nodelay(true);
@@ -32,7 +41,11 @@ pub fn connector(ca_pem: Option<&[u8]>, timeout: Duration) -> Result<Connector, 
         .map_err(|error| error.to_string())?
         .with_root_certificates(roots(ca_pem)?)
         .with_no_client_auth();
-    Ok(HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(plain))
+    let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+    Ok(match protocol {
+        Protocol::Http1 => builder.enable_http1().wrap_connector(plain),
+        Protocol::Http2 => builder.enable_http2().wrap_connector(plain),
+    })
 }
 
 /// A channel for the gRPC face; it connects at its first call, and again whenever it must.
@@ -71,7 +84,8 @@ mod tests {
 
     #[test]
     fn a_file_without_a_certificate_is_refused() {
-        assert!(connector(Some(b"no certificate"), Duration::from_secs(1)).is_err());
-        assert!(connector(None, Duration::from_secs(1)).is_ok());
+        let connector = |ca_pem| connector(ca_pem, Duration::from_secs(1), Protocol::Http1);
+        assert!(connector(Some(b"no certificate")).is_err());
+        assert!(connector(None).is_ok());
     }
 }

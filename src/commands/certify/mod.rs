@@ -10,9 +10,7 @@
 //! Reading order: `cases` (what is asked), `run` and `attempt` (how), `check` and `effects` (judgement), `report`.
 
 mod attempt;
-mod connect;
 mod effects;
-mod random;
 mod render;
 
 pub mod accounts;
@@ -22,6 +20,7 @@ pub mod bench;
 pub mod cases;
 pub mod check;
 pub mod command;
+pub mod connect;
 pub mod csp;
 pub mod diff;
 pub mod document;
@@ -30,6 +29,7 @@ pub mod mask;
 pub mod pins;
 pub mod probe;
 pub mod progress;
+pub mod random;
 pub mod report;
 pub mod run;
 pub mod sandbox;

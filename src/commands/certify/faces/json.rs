@@ -52,7 +52,7 @@ impl JsonClient {
         let client = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_MAX)
-            .build(connect::connector(target.ca_pem.as_deref(), target.timeout)?);
+            .build(connect::connector(target.ca_pem.as_deref(), target.timeout, connect::Protocol::Http1)?);
         let (base, timeout) = (target.url.clone(), target.timeout);
         Ok(Self { client, base, api_key, timeout, contract: Arc::clone(contract), more: HeaderMap::new() })
     }
