@@ -218,7 +218,8 @@ impl Clerk {
             ),
             Order::Plain(Verb::Notify, place) => {
                 let (address, message) = (self.book.number(place), MESSAGE.to_owned());
-                let request = v1::SendNotificationRequest { r#type: msisdn(), address, message };
+                let request =
+                    v1::SendNotificationRequest { r#type: msisdn(), address, message, ext_notification_id: None };
                 ("NotificationService/SendNotification", framed(&request))
             }
             Order::Plain(Verb::List, _) => {
