@@ -18,7 +18,7 @@ use crate::flows::certification::Report;
 use crate::ports::certification::CertificateSigner;
 
 /// What comes before the signature in every format. It stands in a file once: in the text of a caller it is written by
-/// an escape of the format ([`html::escaped`], [`json_escaped`]), which reads the same and is not the same bytes.
+/// an escape of the format ([`html::escaped`], `json_escaped`), which reads the same and is not the same bytes.
 pub const SIGNATURE_MARK: &str = "onbill-ed25519-signature:";
 /// How both marks begin.
 pub const MARK: &str = "onbill-ed25519-";
