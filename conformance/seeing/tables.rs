@@ -160,13 +160,15 @@ fn the_runbook_shows_the_table_of_numbers() {
     assert_eq!(shown, expected);
 }
 
-/// Numbers of what this file's gateways do not have: TLS, issuers of tokens, a spend limit that is reached.
-pub const ELSEWHERE: [&str; 5] = [
+/// Numbers of what this file's gateways do not have: TLS, issuers of tokens, a limit of any kind that is reached.
+pub const ELSEWHERE: [&str; 7] = [
     "onbill_tls_handshakes_total",
     "onbill_tls_reloads_total",
     "onbill_tls_certificate_expires_seconds",
     "onbill_jwks_fetches_total",
     "onbill_charges_over_limit_total",
+    "onbill_rate_limited_total",
+    "onbill_connections_ended_total",
 ];
 
 /// What `/metrics` prints: kinds by name, and the labels of each.
