@@ -44,6 +44,21 @@ fn entries(directory: &Path) -> Vec<Value> {
     lines.iter().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
 
+#[test]
+fn nobody_but_who_runs_the_gateway_reads_the_log() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().expect("a folder");
+    let _gateway = Setup::default().data_dir(directory.path()).start();
+    let directory = directory.path().join("audit");
+    let files: Vec<_> = std::fs::read_dir(&directory).expect("a log").map(|file| file.expect("a file")).collect();
+    let logs: Vec<_> = files.iter().filter(|file| file.file_name().to_string_lossy().ends_with(".jsonl")).collect();
+    assert!(!logs.is_empty());
+    for log in logs {
+        let mode = log.metadata().expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", log.path().display());
+    }
+}
+
 #[tokio::test]
 async fn who_did_what_with_which_outcome_is_written_down_and_a_flood_of_strangers_is_a_line() {
     let directory = tempfile::tempdir().expect("a directory");

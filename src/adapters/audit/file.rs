@@ -6,12 +6,15 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::chain::{self, GENESIS, Hash, Read};
 use crate::domain::Time;
 use crate::ports::audit::{Entry, Head, Who};
 
+/// Who may read a file: it says which partner did what.
+const OWNER_ONLY: u32 = 0o600;
 /// What the names of the files begin with.
 const PREFIX: &str = "audit-";
 /// What they end with.
@@ -171,7 +174,7 @@ impl Files {
         self.sync()?;
         let number = self.number.saturating_add(1);
         let path = self.dir.join(format!("{PREFIX}{number:06}{SUFFIX}"));
-        let file = OpenOptions::new().create_new(true).write(true).open(&path);
+        let file = OpenOptions::new().create_new(true).write(true).mode(OWNER_ONLY).open(&path);
         // One that is there already was begun when the disk refused its first line.
         let file = match file {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
