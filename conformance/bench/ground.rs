@@ -10,9 +10,9 @@ use onbill::adapters::ledger::postgres::{self, PostgresLedger, Settings, Tls};
 
 #[path = "../servers/mod.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]
-mod servers;
+pub mod servers;
 
-pub use servers::postgres::{Database, Server};
+use servers::postgres::Database;
 
 /// The defaults of the configuration.
 pub fn settings(url: String) -> Settings {

@@ -28,7 +28,8 @@ use onbill::adapters::ledger::sqlite::{LEDGER_FILE, SqliteLedger};
 use onbill::ports::ledger::Ledger;
 use rusqlite::Connection;
 
-use ground::{Database, Server, opened};
+use ground::opened;
+use ground::servers::postgres::{Database, Server};
 use load::{Measured, run};
 
 /// How long each figure is taken for.

@@ -25,7 +25,8 @@ use std::time::Duration;
 use onbill::domain::transaction::{BookAccount, UnitOfWork};
 use tokio_postgres::{Client, NoTls, Statement};
 
-use ground::{Database, Server, opened, worked_s};
+use ground::servers::postgres::{Database, Server};
+use ground::{opened, worked_s};
 use load::{Measured, run};
 
 /// How long each figure is taken for, in each round.

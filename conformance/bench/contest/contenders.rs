@@ -5,11 +5,11 @@
 use std::path::Path;
 
 use super::gateway::{Bench, KEY, OTT_KEY, Proc};
+use super::ground::servers::postgres::Database;
 use super::idle;
 use super::machine;
 use super::peers;
 use super::sample::{Kind, Sample};
-use super::servers::postgres::Database;
 
 /// Somebody who is measured.
 pub struct Contender {

@@ -13,9 +13,9 @@ use std::time::Instant;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::ground::servers::{postgres, redis};
 use super::machine::Machine;
 use super::sample::Sample;
-use super::servers::{postgres, redis};
 
 /// The key of the sandbox's partner.
 pub const KEY: &str = "demo-key";

@@ -28,15 +28,15 @@ mod contenders;
 #[allow(dead_code, reason = "the other benches use the rest")]
 mod driven;
 mod gateway;
+#[path = "../ground.rs"]
+#[allow(dead_code, reason = "the other benches use the rest")]
+mod ground;
 mod idle;
 mod machine;
 mod page;
 mod peers;
 mod raw;
 mod sample;
-#[path = "../../servers/mod.rs"]
-#[allow(dead_code, reason = "the tests use the rest")]
-mod servers;
 mod table;
 
 use std::collections::BTreeMap;

@@ -23,7 +23,7 @@ pub fn envoy(bench: &Bench, load: &[&str]) -> Result<Sample, String> {
     let directory = bench.directory();
     let descriptors = directory.path().join("onbill.binpb");
     std::fs::write(&descriptors, onbill::faces::pb::DESCRIPTORS).map_err(|error| error.to_string())?;
-    let port = super::servers::free_port();
+    let port = super::ground::servers::free_port();
     let upstream = gateway.url.rsplit(':').next().unwrap_or_default().to_owned();
     let config = ENVOY
         .replace("{port}", &port.to_string())
@@ -40,7 +40,7 @@ pub fn envoy(bench: &Bench, load: &[&str]) -> Result<Sample, String> {
 pub fn grpc_gateway(bench: &Bench, load: &[&str]) -> Result<Sample, String> {
     let program = installed("grpc-gateway").ok_or("not installed: run conformance/bench/peers")?;
     let gateway = bench.sandbox()?;
-    let port = super::servers::free_port();
+    let port = super::ground::servers::free_port();
     let mut command = bench.machine.server(&program.to_string_lossy());
     command.env("GOMAXPROCS", "1");
     command.args([&format!("127.0.0.1:{port}"), gateway.url.trim_start_matches("http://")]);

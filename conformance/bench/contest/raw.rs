@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use onbill::adapters::ledger::postgres::{PostgresLedger, Settings, Tls};
+use onbill::adapters::ledger::postgres::PostgresLedger;
 use onbill::adapters::ledger::sqlite::SqliteLedger;
 use onbill::commands::load::pace::{Pace, Span};
 use onbill::commands::load::tally::Latencies;
 use onbill::ports::ledger::Ledger;
 
 use super::driven;
+use super::ground;
 use super::machine;
 use super::sample::Sample;
 
@@ -35,17 +36,7 @@ pub async fn sqlite(directory: &Path, order: &Order) -> Sample {
 
 /// In PostgreSQL, with the settings that a gateway has by default.
 pub async fn postgres(url: String, order: &Order) -> Sample {
-    let settings = Settings {
-        url,
-        password: None,
-        tls: Tls::Disable,
-        ca_pem: None,
-        readers_max: 8,
-        writers: 2,
-        queue_max: 4096,
-        connect_timeout: Duration::from_secs(10),
-        statement_timeout: Duration::from_secs(10),
-    };
+    let settings = ground::settings(url);
     onbill::adapters::ledger::postgres::migrate(&settings).await.expect("it migrates");
     drive(&Arc::new(PostgresLedger::open(&settings).await.expect("it opens")), order).await
 }
