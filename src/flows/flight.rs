@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::charge::{Ask, work};
 use super::forget::recall;
-use super::{Gateway, Stop};
+use super::{Gateway, Stop, about};
 use crate::domain::catalogue::outcome;
 use crate::domain::ids::ExtTransactionId;
 use crate::domain::transaction::replay::Recalled;
@@ -312,7 +312,7 @@ async fn start(gateway: &Arc<Gateway>, ask: Ask, ticket: Ticket) -> Told {
             answer
         }
     };
-    let mut task = gateway.tasks.spawn(tracing::Instrument::in_current_span(flight));
+    let mut task = gateway.tasks.spawn(about::inherited(flight));
     let failed = match tokio::time::timeout(ask.caller.time_left(), &mut task).await {
         Ok(Ok(answer)) => return Told::ByFlight(answer),
         Ok(Err(error)) => Cause::new(error),
