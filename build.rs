@@ -4,6 +4,7 @@
 //! disagree. It keeps the comments (OpenAPI prints them) and the options (the JSON routes come from them). What CSPs
 //! serve is a package of its own, compiled as any CSP would compile it: it is no part of the partners' API.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use prost::Message as _;
@@ -46,16 +47,19 @@ fn direct(descriptors: &prost_types::FileDescriptorSet) -> String {
     let mut code = String::new();
     for (package, service) in services {
         let (name, module) = (service.name(), snake(service.name()));
-        code.push_str(&format!(
-            "pub(super) fn {module}<S: crate::faces::pb::v1::{module}_server::{name}>(service: &Arc<S>) -> Calls {{\n    vec![\n"
-        ));
+        // Writing to a text cannot fail.
+        let _ = writeln!(
+            code,
+            "pub(super) fn {module}<S: crate::faces::pb::v1::{module}_server::{name}>(service: &Arc<S>) -> Calls {{\n    vec!["
+        );
         let once =
             |method: &&prost_types::MethodDescriptorProto| !method.client_streaming() && !method.server_streaming();
         for method in service.method.iter().filter(once) {
             let (path, function) = (format!("/{package}.{name}/{}", method.name()), snake(method.name()));
-            code.push_str(&format!(
-                "        (\"{path}\", unary(service, |service: Arc<S>, request| async move {{ service.{function}(request).await }})),\n"
-            ));
+            let _ = writeln!(
+                code,
+                "        (\"{path}\", unary(service, |service: Arc<S>, request| async move {{ service.{function}(request).await }})),"
+            );
         }
         code.push_str("    ]\n}\n");
     }

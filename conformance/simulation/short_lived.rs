@@ -206,8 +206,8 @@ impl Secrets for SecretsPort {
         self.secrets.fresh_pin()
     }
 
-    fn fresh_event_id(&self) -> EventId {
-        self.secrets.fresh_event_id()
+    fn fresh_event_id(&self, now: Time) -> EventId {
+        self.secrets.fresh_event_id(now)
     }
 
     fn fresh_correlation_id(&self) -> CorrelationId {

@@ -14,6 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::ground::servers::{postgres, redis};
+use super::growth::Grown;
 use super::machine::Machine;
 use super::sample::Sample;
 
@@ -99,6 +100,8 @@ pub struct Bench {
     pub seconds: u32,
     /// Where data is: on the disk of the build.
     pub disk: PathBuf,
+    /// Ledgers that have grown.
+    pub grown: Grown,
     postgres: std::sync::OnceLock<Arc<postgres::Server>>,
     redis: std::sync::OnceLock<redis::Server>,
     collector: std::sync::OnceLock<Proc>,
@@ -111,8 +114,8 @@ impl Bench {
         let own = std::env::current_exe().expect("this program has a path");
         let disk = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
         let (collector, half_of_peak) = (std::sync::OnceLock::new(), std::sync::OnceLock::new());
-        let onbill = env!("CARGO_BIN_EXE_onbill").into();
-        Self { machine, onbill, own, seconds, disk, postgres, redis, collector, half_of_peak }
+        let (onbill, grown) = (env!("CARGO_BIN_EXE_onbill").into(), Grown::new(0, None));
+        Self { machine, onbill, own, seconds, disk, grown, postgres, redis, collector, half_of_peak }
     }
 
     pub fn directory(&self) -> TempDir {
@@ -134,13 +137,19 @@ impl Bench {
 
     /// The same, with a directory in which `data` may be there already.
     fn gateway_on(&self, directory: TempDir, config: &str) -> Result<Proc, String> {
+        let data = directory.path().join("data");
+        self.gateway_at(directory, &data, config)
+    }
+
+    /// The same, with data that stays.
+    fn gateway_at(&self, directory: TempDir, data: &Path, config: &str) -> Result<Proc, String> {
         let file = directory.path().join("onbill.toml");
         let collector = &self.collector().url;
         let traces = format!("[traces]\nendpoint = \"{collector}\"\nsample_per_mille = 10\n");
         std::fs::write(&file, format!("{EVERYTHING_ON}{traces}{config}")).map_err(|error| error.to_string())?;
         let mut command = self.machine.server(&self.onbill.to_string_lossy());
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--config"]).arg(&file);
-        command.arg("--data-dir").arg(directory.path().join("data"));
+        command.arg("--data-dir").arg(data);
         Proc::start(command, Some(directory))
     }
 
@@ -152,6 +161,11 @@ impl Bench {
     /// A sandbox whose data is there already.
     pub fn sandbox_on(&self, directory: TempDir) -> Result<Proc, String> {
         self.gateway_on(directory, SANDBOX)
+    }
+
+    /// A sandbox on data that stays.
+    pub fn sandbox_at(&self, data: &Path) -> Result<Proc, String> {
+        self.gateway_at(self.directory(), data, SANDBOX)
     }
 
     /// Settings of a gateway on PostgreSQL and Redis. All gateways of one key and one operator are one.
@@ -190,8 +204,8 @@ impl Bench {
             let load = ["--in-flight", "128", "--connections", "2", "--mix", "charge"];
             let gateway = self.sandbox().expect("a gateway");
             let peak = self.load_for(&gateway.url, &[gateway.pid()], LOOK_S, &load).expect("charges");
-            let half = (peak.per_s.unwrap_or_default() / 2.0) as u32;
-            (half / 100).max(1) * 100
+            let hundreds = format!("{:.0}", peak.per_s.unwrap_or_default() / 200.0);
+            hundreds.parse::<u32>().expect("a number").max(1) * 100
         })
     }
 
