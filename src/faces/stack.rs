@@ -36,7 +36,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 use tonic::body::Body;
@@ -55,13 +55,13 @@ use super::auth::Callers;
 use super::certification::page::Page;
 use super::json::JsonFace;
 use super::json::findings::Findings;
-use super::measures::Measures;
+use super::measures::{End, Measures};
 use super::status::ApiError;
 use super::wire;
 use crate::domain::catalogue::{ErrorCode, Violation};
 use crate::domain::certification::Face;
 use crate::domain::ids::CorrelationId;
-use crate::domain::trace::Trace;
+use crate::domain::trace::{Trace, TraceState};
 use crate::flows::certification::Certification;
 use crate::flows::rate::{Rates, Standing};
 use crate::flows::{Caller, Gateway};
@@ -107,6 +107,9 @@ impl Front {
         let span = tracing::info_span!("request", correlation = correlation.as_str(), trace = %trace.trace_id());
         request.extensions_mut().insert(correlation);
         request.extensions_mut().insert(trace);
+        if let Some(state) = trace_state(request.headers()) {
+            request.extensions_mut().insert(state);
+        }
         let face = if is_grpc(request.headers()) { Face::Grpc } else { Face::Json };
         request.extensions_mut().insert(face);
         let mut response = if face == Face::Grpc {
@@ -130,7 +133,10 @@ impl Front {
         B: http_body::Body<Data = Bytes>,
     {
         let Some(path) = self.json.rpc(request.method(), request.uri().path()) else {
-            return self.json.answer(request).await;
+            if self.json.describes(request.method(), request.uri().path()) {
+                return self.json.answer(request).await;
+            }
+            return self.nothing_there(request).await;
         };
         match self.guard.0.gate.admit(&self.gateway, path, request.headers(), request.extensions()).await {
             Ok(admitted) => {
@@ -152,6 +158,20 @@ impl Front {
     }
 }
 
+impl Front {
+    /// Refuses a JSON request of a path or method that is not there, and counts it as such.
+    async fn nothing_there<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes>,
+    {
+        let mut watched = self.guard.0.measures.begin(request.uri().path(), Face::Json);
+        let response = self.json.answer(request).await;
+        let is_elsewhere = response.status() == StatusCode::METHOD_NOT_ALLOWED;
+        watched.ended(End::Failed(if is_elsewhere { ErrorCode::MethodNotAllowed } else { ErrorCode::NotFound }));
+        response
+    }
+}
+
 /// The trace that a request is part of: W3C `traceparent`, else B3. What is not well formed is as good as none.
 fn trace(headers: &HeaderMap) -> Option<Trace> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
@@ -160,6 +180,14 @@ fn trace(headers: &HeaderMap) -> Option<Trace> {
         Trace::from_b3(text("x-b3-traceid")?, text("x-b3-spanid")?, parent, sampled)
     };
     text("traceparent").and_then(Trace::from_w3c).or_else(b3)
+}
+
+/// What goes with a trace, where it is one of `traceparent`: without that, or with B3, it means nothing.
+fn trace_state(headers: &HeaderMap) -> Option<TraceState> {
+    let lines = headers.get_all("tracestate").iter().filter_map(|value| value.to_str().ok());
+    let state = TraceState::of_lines(lines)?;
+    headers.get("traceparent").and_then(|value| value.to_str().ok()).and_then(Trace::from_w3c)?;
+    Some(state)
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

@@ -12,7 +12,7 @@ use super::auditing::{self, Auditing};
 use crate::domain::certification::Face;
 use crate::domain::directory::Partner;
 use crate::domain::ids::{CorrelationId, PartnerId};
-use crate::domain::trace::Trace;
+use crate::domain::trace::{Trace, TraceState};
 use crate::faces::measures::{End, Watched};
 use crate::faces::status::ApiError;
 use crate::flows::Caller;
@@ -46,6 +46,7 @@ impl<'a> Seen<'a> {
         let name = known.unwrap_or("unknown");
         let spans = layers.gateway.spans.as_ref();
         let (trail, mut span) = Trail::lead(trace, spans, Side::Server, name);
+        let trail = trail.carrying(extensions.get::<TraceState>().cloned());
         if let Some((service, method)) = known.and_then(|known| known.split_once('/')) {
             span.note("rpc.system", || "grpc".into());
             span.note("rpc.service", || service.to_owned().into());
