@@ -133,6 +133,12 @@ impl JsonFace {
         }
     }
 
+    /// Whether a request is for the description of the face.
+    #[must_use]
+    pub fn describes(&self, method: &Method, path: &str) -> bool {
+        matches!(self.face.routes.find(method, path), Found::OpenApi)
+    }
+
     /// Refuses a request without a look at what it says.
     pub async fn refuse<B>(&self, error: &ApiError, request: Request<B>) -> Response<Body>
     where
