@@ -60,24 +60,32 @@ impl Setup {
         }
         command.env("ONBILL__LOG__FILTER", "warn").envs(self.environment);
         let log = own.path().join("log");
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(&log).expect("a log"))
-            .spawn()
-            .expect("the built gateway");
-        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-        let mut address = |word: &str| -> String {
-            let line = lines
-                .by_ref()
-                .map(|line| line.expect("text"))
-                .find(|line| line.contains(word))
-                .unwrap_or_else(|| panic!("no {word} in its output; its log: {}", read(&log)));
-            let at = line.find("://").expect("an address") + "://".len();
-            line[at..].split_whitespace().next().expect("an address").to_owned()
+        let since = Instant::now();
+        let (child, lines, [listen, admin]) = loop {
+            command.stdout(Stdio::piped()).stderr(std::fs::File::create(&log).expect("a log"));
+            let mut child = command.spawn().expect("the built gateway");
+            let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+            if let Some(found) = addresses(&mut lines) {
+                break (child, lines, found);
+            }
+            // What a supervisor does: where much else is at work the ledger may not answer in the time that a start gives it.
+            let said = read(&log);
+            let is_early = said.contains("PostgreSQL cannot be reached") && since.elapsed() < PATIENCE;
+            assert!(is_early, "it does not say where it listens; its log: {said}");
+            child.wait().expect("it has ended");
         };
-        let (listen, admin) = (address("gRPC and JSON"), address("operations"));
         Running { child, listen, admin, log, _output: lines, own }
     }
+}
+
+/// Where a gateway says that it listens; `None` where it ends without saying so.
+fn addresses(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<[String; 2]> {
+    let mut address = |word: &str| {
+        let line = lines.by_ref().map(|line| line.expect("text")).find(|line| line.contains(word))?;
+        let (_, from) = line.split_once("://").expect("an address");
+        Some(from.split_whitespace().next().expect("an address").to_owned())
+    };
+    Some([address("gRPC and JSON")?, address("operations")?])
 }
 
 /// A gateway that runs, until it is dropped.
