@@ -3,7 +3,7 @@
 //! Invariant: all that a verb decides it decides under one lock, so that concurrent tries never get more than the rules
 //! allow; no lock is held while anything waits. Memory is bounded: at the bound nothing more is taken in and the verb
 //! answers `EphemeralUnavailable`, except that proofs, which are kept longest, make room by the oldest. Flights are timed
-//! by real time, PINs by the `now` that is handed in.
+//! by real time, PINs by the `now` that is handed in. Final answers are not kept: the ledger is as near as this memory.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -25,9 +25,9 @@ use crate::domain::ids::PartnerId;
 use crate::domain::notification::{self, Claim, ContentDigest, NotificationKey, Taken};
 use crate::domain::pin::{PinDigest, StoredPin, Verdict};
 use crate::domain::rate::{Bucket, SharedRate};
-use crate::domain::transaction::TransactionKey;
+use crate::domain::transaction::{Compared, TransactionKey};
 use crate::ports::Cause;
-use crate::ports::ephemeral::{Ephemeral, EphemeralUnavailable, Flight, Issued, PinSlot, Texted, Ticket};
+use crate::ports::ephemeral::{Ephemeral, EphemeralUnavailable, FinalAnswer, Flight, Issued, PinSlot, Texted, Ticket};
 
 /// Locks that the entries of each kind are spread over, so that cores seldom wait for one another.
 const SHARDS: usize = 16;
@@ -176,6 +176,7 @@ impl Ephemeral for MemoryEphemeral {
     async fn begin_flight(
         &self,
         key: &TransactionKey,
+        _request: Option<&Compared>,
         ticket: &Ticket,
         ttl: Duration,
     ) -> Result<Flight, EphemeralUnavailable> {
@@ -190,7 +191,7 @@ impl Ephemeral for MemoryEphemeral {
         Ok(Flight::Begun)
     }
 
-    async fn end_flight(&self, key: &TransactionKey, ticket: &Ticket) {
+    async fn end_flight(&self, key: &TransactionKey, ticket: &Ticket, _left: Option<(&Compared, &FinalAnswer)>) {
         let mut flights = self.flights.of(key);
         if flights.get_mut(key).is_none_or(|(_, underway)| underway.ticket != *ticket) {
             return;

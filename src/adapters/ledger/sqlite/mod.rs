@@ -117,8 +117,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn recall(&self, key: &TransactionKey) -> Result<Option<Transaction>, LedgerUnavailable> {
-        let key = key.clone();
-        self.readers.records.read(move |connection| statements::recall(connection, &key)).await
+        self.readers.records.recall(key.clone()).await
     }
 
     async fn recall_all(&self, keys: &[TransactionKey]) -> Result<Vec<Transaction>, LedgerUnavailable> {

@@ -5,6 +5,7 @@
 //! of a charge's refunds excepted: that is decided where it is written, so that nothing can come between.
 
 use std::cmp::min;
+use std::sync::LazyLock;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 
@@ -247,11 +248,11 @@ pub(super) fn decide(connection: &Connection, sequence: i64, decision: &Decision
 
 /// The record under a key.
 pub(super) fn recall(connection: &Connection, key: &TransactionKey) -> rusqlite::Result<Option<Transaction>> {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        format!("SELECT {} FROM transactions WHERE partner = ?1 AND kind = ?2 AND ext_id = ?3", rows::TRANSACTION)
+    });
     connection
-        .prepare_cached(&format!(
-            "SELECT {} FROM transactions WHERE partner = ?1 AND kind = ?2 AND ext_id = ?3",
-            rows::TRANSACTION
-        ))?
+        .prepare_cached(&TEXT)?
         .query_row(params![key.partner.as_str(), key.kind.word(), key.ext_transaction_id.as_str()], |row| {
             rows::transaction(&mut Fields::of(row))
         })
