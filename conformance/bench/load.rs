@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use onbill::domain::transaction::{Kind, Transaction, UnitOfWork};
+use onbill::domain::Time;
+use onbill::domain::event::EventId;
+use onbill::domain::ids::AccountRef;
+use onbill::domain::transaction::{BookAccount, Kind, Transaction, UnitOfWork};
 use onbill::ports::ledger::{Commit, Ledger};
 
 #[path = "../ports/ledger/samples.rs"]
@@ -79,16 +82,29 @@ static TEMPLATES: LazyLock<(UnitOfWork, UnitOfWork)> = LazyLock::new(|| {
     (intent, outcome)
 });
 
-/// The units of a charge of its own.
+/// Subscribers who are charged, at random.
+const SUBSCRIBERS: u128 = 1_000_000;
+
+/// The units of a charge of its own, now.
 pub fn units(id: &str) -> (UnitOfWork, UnitOfWork) {
     let key = samples::key(Kind::Charge, id);
+    let (reference, now) = (samples::reference(&key), Time::now());
+    let bits = u128::from_be_bytes(*reference.as_bytes());
+    let account = AccountRef::new(&format!("sub-{}", bits % SUBSCRIBERS));
     let (mut intent, mut outcome) = TEMPLATES.clone();
     for unit in [&mut intent, &mut outcome] {
         unit.transaction.key = key.clone();
-        unit.transaction.reference = samples::reference(&key);
+        unit.transaction.reference = reference;
+        unit.transaction.accepted_at = now;
+        unit.transaction.account.reference = account.clone();
+    }
+    for posting in &mut outcome.postings {
+        if let BookAccount::Subscriber(_, reference) = &mut posting.account {
+            *reference = account.clone();
+        }
     }
     if let Some(event) = &mut outcome.event {
-        event.id = samples::event_id(&key);
+        event.id = EventId::at(now, bits);
         event.key = key;
     }
     (intent, outcome)

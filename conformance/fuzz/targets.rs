@@ -22,8 +22,9 @@ use onbill::domain::ids::{CspId, ExtNotificationId, ExtTransactionId, PartnerId,
 use onbill::domain::money::{Currency, Decimal, Money};
 use onbill::domain::transaction::request::{AddressTypes, read_address};
 use onbill::domain::webhook::{Fate, Heard, RETRY_PAUSES_S, SigningSecret, judge};
+use onbill::faces::json::JsonFace;
 use onbill::faces::json::findings::Findings;
-use onbill::faces::json::{JsonFace, Tower};
+use onbill::faces::json::framed::Framed;
 use onbill::faces::pb;
 use onbill::faces::status::ApiError;
 use onbill::ports::secrets::{Purpose, Secrets as _};
@@ -90,7 +91,7 @@ impl Transcoder {
         let names = names.map(|noun| format!("onbill.v1.{noun}Service"));
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let face =
-            JsonFace::new(pb::DESCRIPTORS, &names, Arc::new(Tower(services)), "1").expect("the protos can be served");
+            JsonFace::new(pb::DESCRIPTORS, &names, Arc::new(Framed(services)), "1").expect("the protos can be served");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         Self { face, reached, runtime }
     }

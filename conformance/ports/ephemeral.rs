@@ -18,7 +18,7 @@ use onbill::domain::rate::SharedRate;
 use onbill::domain::transaction::{Kind, TransactionKey};
 use onbill::ports::ephemeral::{Ephemeral, Flight, Issued, PinSlot, Ticket};
 
-use super::ephemeral_answers::a_final_answer_is_given_again_to_the_very_same_request_or_to_nobody;
+use super::ephemeral_answers::{a_final_answer_is_given_again_to_the_very_same_request_or_to_nobody, answer, request};
 use super::ephemeral_ids::{
     an_id_is_free_again_where_nothing_was_sent_and_after_a_day, of_many_that_take_one_id_at_once_one_texts,
     only_who_has_taken_an_id_says_what_came_of_it, the_id_of_a_notification_is_taken_once_and_for_one_content,
@@ -464,6 +464,7 @@ mod memory_at_its_bounds {
             proofs_kept_minutes: 60,
             flights_max: 1,
             notifications_max: 1,
+            answers_max: 1,
         })
     }
 
@@ -510,6 +511,28 @@ mod memory_at_its_bounds {
             redeem(&store, &slot, RIGHT, now).await;
             assert_eq!(store.pin_proved_at(&slot, 10, now).await.expect("the store answers"), Some(now));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_newest_answer_is_kept_and_for_a_minute() {
+        let store = tiny();
+        let begin = async |key: &TransactionKey| {
+            let begun = store.begin_flight(key, Some(&request()), &ticket(1), LONG).await.expect("the store answers");
+            store.end_flight(key, &ticket(1), None).await;
+            begun
+        };
+        let mut kept = 0;
+        for count in 0..200 {
+            let key = key(Kind::Charge, &count.to_string());
+            store.end_flight(&key, &ticket(1), Some((&request(), &answer()))).await;
+            assert_eq!(begin(&key).await, Flight::Answered(answer()));
+        }
+        for count in 0..200 {
+            kept += usize::from(begin(&key(Kind::Charge, &count.to_string())).await == Flight::Answered(answer()));
+        }
+        assert!((1..=16).contains(&kept), "one for each lock: {kept}");
+        tokio::time::advance(Duration::from_mins(1)).await;
+        assert_eq!(begin(&key(Kind::Charge, "199")).await, Flight::Begun);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! Claims about final answers that a flight has left: they are for the very same request, and never wrong.
 //!
-//! Invariant: a store may forget an answer at any time, so that all claims hold for one that keeps none; that Redis keeps
-//! them is claimed in `ephemeral_redis`.
+//! Invariant: a store may forget an answer at any time, so that all claims hold for one that keeps none; that Redis and
+//! memory keep them is claimed in `ephemeral_redis`, and where memory is at its bounds.
 
 use std::sync::Arc;
 use std::time::Duration;

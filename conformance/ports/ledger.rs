@@ -49,6 +49,7 @@ macro_rules! ledger_contract {
         ], lists: [
             a_list_is_newest_first,
             pages_have_neither_gaps_nor_repeats,
+            pages_of_an_account_go_on_from_day_to_day,
             a_list_is_filtered_by_all_that_is_asked,
             since_is_inclusive_and_until_is_exclusive,
             released_records_are_not_listed,

@@ -1,7 +1,7 @@
 //! Short-lived state and secrets as one life of a gateway reaches them.
 //!
 //! Invariant: the store behind may be empty again at any moment, and may not answer; its verbs are the real adapter's,
-//! except that it keeps final answers in some runs, as Redis does and memory does not.
+//! except that it keeps final answers in some runs, as the stores of gateways do; here they are kept and lost by the plan.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -70,6 +70,7 @@ fn fresh() -> Arc<Kept> {
         proofs_kept_minutes: 1,
         flights_max: 10_000,
         notifications_max: 100,
+        answers_max: 0,
     };
     Arc::new(Kept { store: MemoryEphemeral::new(bounds), answers: Mutex::default() })
 }
@@ -205,8 +206,8 @@ impl Secrets for SecretsPort {
         self.secrets.fresh_pin()
     }
 
-    fn fresh_event_id(&self) -> EventId {
-        self.secrets.fresh_event_id()
+    fn fresh_event_id(&self, now: Time) -> EventId {
+        self.secrets.fresh_event_id(now)
     }
 
     fn fresh_correlation_id(&self) -> CorrelationId {

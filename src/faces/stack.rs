@@ -33,7 +33,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
-use http_body_util::BodyExt;
 use tonic::body::Body;
 
 pub use self::deadline::{Bounds, NamedDeadline};
@@ -46,6 +45,7 @@ use self::seen::Seen;
 use super::auth::Callers;
 use super::certification::page::Page;
 use super::grpc::Services;
+use super::grpc::direct::Message;
 use super::json::findings::Findings;
 use super::json::{Inner, InnerAnswer, JsonFace};
 use super::measures::{End, Measures};
@@ -356,7 +356,8 @@ impl Layers {
         caller: Caller,
     ) -> Result<Response<Body>, ApiError> {
         if let Some(findings) = request.extensions_mut().remove::<Findings>() {
-            return Err(Box::pin(self.shape(request, method, &findings, &caller)).await);
+            let message = request.extensions_mut().remove::<Message>().map(|Message(bytes)| bytes).unwrap_or_default();
+            return Err(self.shape(&message, method, &findings, &caller));
         }
         let until = caller.deadline.checked_add(DEADLINE_GRACE).unwrap_or(caller.deadline);
         request.extensions_mut().insert(caller);
@@ -370,18 +371,12 @@ impl Layers {
     }
 
     /// Answers a request that JSON could not wholly bring across: its findings, and what the domain says of the rest.
-    async fn shape(&self, request: Request<Body>, method: &Method, findings: &Findings, caller: &Caller) -> ApiError {
+    fn shape(&self, message: &[u8], method: &Method, findings: &Findings, caller: &Caller) -> ApiError {
         let found = findings.listed.iter().map(|finding| finding.violation.clone());
         if findings.whole_body {
             return ApiError::invalid(found.collect());
         }
         let left_out: Vec<&str> = findings.listed.iter().map(|finding| finding.violation.field.as_ref()).collect();
-        // The frame that the transcoder has made: five bytes, then the message.
-        let frame = match request.into_body().collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(_) => Bytes::new(),
-        };
-        let message = frame.get(5..).unwrap_or_default();
         let position = |violation: &Violation| method.fields.iter().position(|name| *name == violation.field);
         let mut listed: Vec<Violation> = wire::violations(&method.path, message, &left_out, &self.gateway, caller);
         listed.retain(|violation| !left_out.contains(&violation.field.as_ref()));

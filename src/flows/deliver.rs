@@ -178,8 +178,9 @@ pub struct Tested {
 pub async fn test(gateway: &Gateway, partner: &str) -> Result<Tested, NoEndpoint> {
     let partner = endpoint(gateway, partner)?;
     let webhook = partner.webhook.as_ref().ok_or(NoEndpoint::Unknown)?;
-    let id = gateway.secrets.fresh_event_id();
-    let body = cloud_event::test_body(&id, gateway.clock.now());
+    let now = gateway.clock.now();
+    let id = gateway.secrets.fresh_event_id(now);
+    let body = cloud_event::test_body(&id, now);
     let answer = gateway.courier.deliver(&Letter { webhook, id: id.as_str(), body: &body }).await;
     Ok(Tested { id, answer: answer.map_err(|error| error.0.to_note()) })
 }

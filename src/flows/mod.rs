@@ -234,9 +234,10 @@ impl Gateway {
     /// What settling needs beside record and answer.
     fn moment(&self, partner: &PartnerId) -> Moment {
         let has_endpoint = self.directory.partner(partner).is_some_and(|partner| partner.webhook.is_some());
+        let now = self.clock.now();
         Moment {
-            now: self.clock.now(),
-            event_id: self.secrets.fresh_event_id(),
+            now,
+            event_id: self.secrets.fresh_event_id(now),
             delivery: if has_endpoint { Delivery::Due } else { Delivery::Skipped },
             jitter: self.secrets.jitter(),
         }

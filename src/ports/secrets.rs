@@ -2,6 +2,7 @@
 //!
 //! Invariant: keys never leave the adapter. What is drawn here is not drawn anywhere else, so that a test can replay it.
 
+use crate::domain::Time;
 use crate::domain::address::Msisdn;
 use crate::domain::event::EventId;
 use crate::domain::ids::{CorrelationId, PartnerId, Reference};
@@ -22,8 +23,8 @@ pub trait Secrets: Send + Sync {
     /// A fresh PIN of six digits, each as likely as any other.
     fn fresh_pin(&self) -> Pin;
 
-    /// A fresh id for an event.
-    fn fresh_event_id(&self) -> EventId;
+    /// A fresh id for an event of this moment.
+    fn fresh_event_id(&self, now: Time) -> EventId;
 
     /// A fresh correlation id, for a request that came without one.
     fn fresh_correlation_id(&self) -> CorrelationId;

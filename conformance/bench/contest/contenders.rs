@@ -6,6 +6,8 @@ use std::path::Path;
 
 use super::gateway::{Bench, KEY, OTT_KEY, Proc};
 use super::ground::servers::postgres::Database;
+use super::grown;
+use super::growth::{self, Keys};
 use super::idle;
 use super::machine;
 use super::peers;
@@ -113,6 +115,46 @@ pub const CONTENDERS: &[Contender] = &[
         run: |bench| on_stores(bench, 3),
     },
     Contender {
+        name: "grown-sqlite-none",
+        what: "gRPC charge on an empty SQLite, 128 in flight",
+        run: |bench| growth::sqlite_empty(bench, Keys::InOrder),
+    },
+    Contender {
+        name: "grown-sqlite",
+        what: "the same on one of ten million transactions",
+        run: |bench| growth::sqlite_grown(bench, Keys::InOrder),
+    },
+    Contender {
+        name: "grown-sqlite-none-random",
+        what: "gRPC charge on an empty SQLite, ids at random",
+        run: |bench| growth::sqlite_empty(bench, Keys::AtRandom),
+    },
+    Contender {
+        name: "grown-sqlite-random",
+        what: "the same on one of ten million transactions",
+        run: |bench| growth::sqlite_grown(bench, Keys::AtRandom),
+    },
+    Contender {
+        name: "grown-stores-none",
+        what: "gRPC charge on an empty PostgreSQL, 128 in flight",
+        run: |bench| growth::postgres_empty(bench, Keys::InOrder),
+    },
+    Contender {
+        name: "grown-stores",
+        what: "the same on one of ten million transactions",
+        run: |bench| growth::postgres_grown(bench, Keys::InOrder),
+    },
+    Contender {
+        name: "grown-stores-none-random",
+        what: "gRPC charge on an empty PostgreSQL, ids at random",
+        run: |bench| growth::postgres_empty(bench, Keys::AtRandom),
+    },
+    Contender {
+        name: "grown-stores-random",
+        what: "the same on one of ten million transactions",
+        run: |bench| growth::postgres_grown(bench, Keys::AtRandom),
+    },
+    Contender {
         name: "csp",
         what: "a CSP called directly, JSON, 64 connections",
         run: |bench| {
@@ -131,8 +173,11 @@ pub const CONTENDERS: &[Contender] = &[
     },
     Contender {
         name: "sqlite-rate",
-        what: "raw ledger on SQLite, 3000 charges a second by the clock",
-        run: |bench| raw(bench, &["sqlite", "256", &bench.seconds.to_string(), SLOW_CSP_RATE], true),
+        what: "raw ledger on SQLite, half of the gateway's peak by the clock",
+        run: |bench| {
+            let rate = bench.half_of_peak().to_string();
+            raw(bench, &["sqlite", "256", &bench.seconds.to_string(), &rate], true)
+        },
     },
     Contender {
         name: "slow-csp",
@@ -161,9 +206,6 @@ pub const CONTENDERS: &[Contender] = &[
     },
 ];
 
-/// Half of what charges on SQLite reach here; the bar asks for half of the peak.
-const SLOW_CSP_RATE: &str = "3000";
-
 pub const BARS: &[Bar] = &[
     bar("validate-streams", "tonic-streams", Kind::PerS, Limit::AtLeast(0.75)),
     bar("validate-connections", "tonic-connections", Kind::PerS, Limit::AtLeast(0.65)),
@@ -180,6 +222,18 @@ pub const BARS: &[Bar] = &[
     bar("slow-csp", "sqlite-rate", Kind::P50, Limit::AtMost(2.0)),
     bar("slow-csp", "sqlite-rate", Kind::P99, Limit::AtMost(2.0)),
     bar("charge-three", "charge-stores", Kind::Cpu, Limit::AtMost(1.35)),
+    bar("grown-sqlite", "grown-sqlite-none", Kind::PerS, Limit::AtLeast(0.90)),
+    bar("grown-sqlite", "grown-sqlite-none", Kind::Cpu, Limit::Told),
+    bar("grown-sqlite", "grown-sqlite-none", Kind::Peak, Limit::AtMost(1.10)),
+    bar("grown-sqlite-random", "grown-sqlite-none-random", Kind::PerS, Limit::AtLeast(0.70)),
+    bar("grown-sqlite-random", "grown-sqlite-none-random", Kind::Cpu, Limit::Told),
+    bar("grown-sqlite-random", "grown-sqlite-none-random", Kind::Peak, Limit::AtMost(1.10)),
+    bar("grown-stores", "grown-stores-none", Kind::PerS, Limit::AtLeast(0.90)),
+    bar("grown-stores", "grown-stores-none", Kind::Cpu, Limit::Told),
+    bar("grown-stores", "grown-stores-none", Kind::Peak, Limit::AtMost(1.10)),
+    bar("grown-stores-random", "grown-stores-none-random", Kind::PerS, Limit::AtLeast(0.70)),
+    bar("grown-stores-random", "grown-stores-none-random", Kind::Cpu, Limit::Told),
+    bar("grown-stores-random", "grown-stores-none-random", Kind::Peak, Limit::AtMost(1.10)),
     bar("csp-behind", "csp", Kind::PerS, Limit::Told),
     bar("idle", "", Kind::Peak, Limit::Absolute(30.0 * 1024.0)),
     bar("idle", "", Kind::Figure, Limit::Absolute(200.0)),
@@ -218,21 +272,23 @@ fn get(bench: &Bench) -> Result<Sample, String> {
     let directory = bench.directory();
     let data = directory.path().join("data");
     std::fs::create_dir_all(&data).map_err(|error| error.to_string())?;
-    idle::a_million_charges(&data, idle::RUN, MILLION)?;
+    grown::sqlite(&data, MILLION, grown::Ids::OfRun(RUN))?;
     let gateway = bench.sandbox_on(directory)?;
     let known = MILLION.to_string();
-    let load = ["--in-flight", "64", "--connections", "1", "--mix", "get", "--run", idle::RUN, "--known", &known];
+    let load = ["--in-flight", "64", "--connections", "1", "--mix", "get", "--run", RUN, "--known", &known];
     bench.load(&gateway.url, &[gateway.pid()], &load)
 }
 
 const MILLION: u64 = 1_000_000;
+/// The run whose charges they are.
+const RUN: &str = "bench";
 
 fn slow_csp(bench: &Bench) -> Result<Sample, String> {
     const TWO_CALLS_US: f64 = 40_000.0;
     let csp = bench.bare(&["csp", "20"], true)?;
     let gateway = bench.gateway(&Bench::with_csp(&csp.url))?;
-    let load =
-        ["--rate", SLOW_CSP_RATE, "--in-flight", "512", "--connections", "8", "--mix", "charge", "--api-key", OTT_KEY];
+    let rate = bench.half_of_peak().to_string();
+    let load = ["--rate", &rate, "--in-flight", "512", "--connections", "8", "--mix", "charge", "--api-key", OTT_KEY];
     let mut sample = bench.load(&gateway.url, &[gateway.pid()], &load)?;
     for time in [&mut sample.p50_us, &mut sample.p99_us, &mut sample.p999_us] {
         *time = time.map(|micros| micros - TWO_CALLS_US);

@@ -4,8 +4,9 @@
 //! its rounds and is told with its spread, with what could not be measured and with what casts doubt. Nothing is held
 //! against a figure but in the table: no test fails because a machine is slow.
 //!
-//! Not here: how a ledger that has grown to millions behaves (`--bench growth`), and groups of commits against one commit
-//! for each statement (`--bench postgres`).
+//! Ledgers of ten million transactions are measured where they are asked for (`--only grown`): filling them takes minutes
+//! and 20 GB of disk. Not here: what such a ledger does without the gateway (`--bench growth`), and groups of commits against
+//! one commit for each statement (`--bench postgres`).
 
 #![forbid(unsafe_code)]
 #![allow(
@@ -31,6 +32,9 @@ mod gateway;
 #[path = "../ground.rs"]
 #[allow(dead_code, reason = "the other benches use the rest")]
 mod ground;
+#[path = "../grown.rs"]
+mod grown;
+mod growth;
 mod idle;
 mod machine;
 mod page;
@@ -40,7 +44,7 @@ mod sample;
 mod table;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -70,6 +74,12 @@ struct Arguments {
     /// One short round, to see whether everything runs.
     #[arg(long)]
     quick: bool,
+    /// Transactions in a ledger that has grown.
+    #[arg(long, default_value_t = 10_000_000)]
+    grown: u64,
+    /// Where that of SQLite is kept, to be measured again without filling it again.
+    #[arg(long)]
+    grown_dir: Option<PathBuf>,
     /// What cargo adds.
     #[arg(long, hide = true)]
     bench: bool,
@@ -88,7 +98,9 @@ fn main() {
         (arguments.rounds, arguments.seconds) = (1, 1);
     }
     let wanted = wanted(&arguments.only);
-    let bench = Bench::new(Machine::look(), arguments.seconds);
+    let mut bench = Bench::new(Machine::look(), arguments.seconds);
+    bench.grown = growth::Grown::new(arguments.grown, arguments.grown_dir);
+    let bench = bench;
     let mut outcome = Outcome::new(&bench, arguments.rounds);
     before(&mut outcome);
     for round in 1..=arguments.rounds {
@@ -107,7 +119,10 @@ fn main() {
 
 /// What is asked for, and what it is held against, in the order of the list.
 fn wanted(only: &[String]) -> Vec<&'static Contender> {
-    let asked = |name: &str| only.is_empty() || only.iter().any(|part| name.contains(part.as_str()));
+    let asked = |name: &str| {
+        let everything = only.is_empty() && !name.starts_with(growth::NAMES);
+        everything || only.iter().any(|part| name.contains(part.as_str()))
+    };
     let needed = |name: &str| BARS.iter().any(|bar| bar.baseline == name && asked(bar.contender));
     CONTENDERS.iter().filter(|contender| asked(contender.name) || needed(contender.name)).collect()
 }
@@ -150,6 +165,7 @@ fn play(words: &[String]) {
         match words {
             [what] if what == "tonic" => match bare::tonic().await {},
             [what] if what == "axum" => match bare::axum().await {},
+            [what] if what == "collector" => match bare::collector().await {},
             [what, delay] if what == "csp" => {
                 match bare::csp(Duration::from_millis(delay.parse().expect("milliseconds"))).await {}
             }

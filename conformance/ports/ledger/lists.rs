@@ -111,6 +111,38 @@ pub async fn a_list_is_filtered_by_all_that_is_asked(subject: Subject) {
     }
 }
 
+/// A list of an account goes through days of which some have none of its records, and some none at all.
+pub async fn pages_of_an_account_go_on_from_day_to_day(subject: Subject) {
+    const DAY_S: i64 = 86_400;
+    // The samples' beginning is no midnight: these lie on both sides of several, and after a gap of weeks.
+    let times = [0, 1, DAY_S / 2, DAY_S, DAY_S + 1, 2 * DAY_S, 40 * DAY_S, 40 * DAY_S + 1, 41 * DAY_S];
+    let mut expected = Vec::new();
+    for (number, second) in times.into_iter().enumerate() {
+        let (own, other) = (format!("c{number}"), format!("x{number}"));
+        let accepted_at = samples::after_s(second);
+        subject.done(Sample { accepted_at, ..sample(&own, "10") }.charge()).await;
+        subject.done(Sample { accepted_at, account: "sub-2", ..sample(&other, "10") }.charge()).await;
+        expected.insert(0, own);
+    }
+    let between = samples::after_s(20 * DAY_S);
+    subject.done(Sample { accepted_at: between, account: "sub-2", ..sample("between", "10") }.charge()).await;
+    let account = Some(AccountKey { csp: CspId::new("sandbox"), reference: AccountRef::new("sub-1") });
+    let of_account = ListQuery { account, ..all() };
+    assert_eq!(ids(&subject, &of_account).await, expected);
+    for rows_max in [1, 2, 4] {
+        let (mut paged, mut after) = (Vec::new(), None);
+        loop {
+            let rows = list(&subject, &ListQuery { rows_max, after, ..of_account.clone() }).await;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.cursor);
+            paged.extend(rows.into_iter().map(|row| row.transaction.key.ext_transaction_id.as_str().to_owned()));
+        }
+        assert_eq!(paged, expected, "pages of {rows_max}");
+    }
+    let (since, until) = (Some(samples::after_s(1)), Some(samples::after_s(40 * DAY_S + 1)));
+    assert_eq!(ids(&subject, &ListQuery { since, until, ..of_account }).await, expected[2..8]);
+}
+
 pub async fn since_is_inclusive_and_until_is_exclusive(subject: Subject) {
     for second in 1..=4 {
         begin_at(&subject, &second.to_string(), samples::after_s(second)).await;

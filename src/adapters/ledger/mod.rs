@@ -5,6 +5,7 @@
 //! `soundness`. Nothing in memory is durable; everything
 //! else answers only after it is.
 
+mod days;
 mod judge;
 mod words;
 mod shown;

@@ -20,6 +20,7 @@ pub use key_file::SecretsError;
 use draw::{Draw, mixed};
 use keyring::Keyring;
 
+use crate::domain::Time;
 use crate::domain::address::Msisdn;
 use crate::domain::event::EventId;
 use crate::domain::ids::{CorrelationId, PartnerId, Reference};
@@ -103,8 +104,8 @@ impl<D: Draw> Secrets for KeyedSecrets<D> {
         }
     }
 
-    fn fresh_event_id(&self) -> EventId {
-        EventId::from_bits(self.draw.id_bits())
+    fn fresh_event_id(&self, now: Time) -> EventId {
+        EventId::at(now, self.draw.id_bits())
     }
 
     fn fresh_correlation_id(&self) -> CorrelationId {
@@ -173,7 +174,12 @@ mod tests {
         let sequence = |seed| {
             let secrets = SeededSecrets::new(seed);
             let pins: Vec<_> = (0..4).map(|_| secrets.fresh_pin().expose().to_owned()).collect();
-            (pins, secrets.fresh_event_id(), secrets.fresh_correlation_id().as_str().to_owned(), secrets.jitter())
+            (
+                pins,
+                secrets.fresh_event_id(Time::UNIX_EPOCH),
+                secrets.fresh_correlation_id().as_str().to_owned(),
+                secrets.jitter(),
+            )
         };
         assert_eq!(sequence(7), sequence(7));
         assert_ne!(sequence(7), sequence(8));
@@ -182,7 +188,7 @@ mod tests {
     #[test]
     fn what_the_system_draws_does_not_repeat() {
         let secrets = SystemSecrets::from_key(&[1; KEY_LENGTH]).expect("random bytes");
-        let ids: BTreeSet<_> = (0..100).map(|_| secrets.fresh_event_id().as_str().to_owned()).collect();
+        let ids: BTreeSet<_> = (0..100).map(|_| secrets.fresh_event_id(Time::UNIX_EPOCH).as_str().to_owned()).collect();
         assert_eq!(ids.len(), 100);
         let pin = secrets.fresh_pin();
         assert!(pin.expose().len() == 6 && pin.expose().bytes().all(|digit| digit.is_ascii_digit()));

@@ -8,11 +8,13 @@ use std::cmp::min;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use super::super::days::day_begins_us;
 use super::error::Trouble;
 use super::pool::{Does, Pool};
 use super::rows::{self, Fields, TRANSACTION, stored};
 use super::statements::OF_KEY;
 use crate::domain::Time;
+use crate::domain::account::AccountKey;
 use crate::domain::transaction::{Kind, Status, Transaction, TransactionKey};
 use crate::ports::ledger::{Cursor, ListQuery, Listed};
 
@@ -47,13 +49,77 @@ pub(super) async fn due(pool: &Pool, now: Time, rows_max: u32) -> Result<Vec<Tra
 pub(super) async fn list(pool: &Pool, query: &ListQuery) -> Result<Vec<Listed>, Trouble> {
     let since_us = query.since.map_or(i64::MIN, ceiling_us);
     let before = before(query);
+    if let Some(account) = &query.account {
+        return list_of_account(pool, query, account, since_us, before).await;
+    }
     let (partner, rows_max) = (stored(query.partner.as_str()), i64::from(query.rows_max));
-    let account = query.account.as_ref().map(|key| [stored(key.csp.as_str()), stored(key.reference.as_str())]);
-    let mut values: Vec<&(dyn ToSql + Sync)> =
-        vec![&partner, &since_us, &before.accepted_at_us, &before.sequence, &rows_max];
-    values.extend(account.iter().flatten().map(|text| -> &(dyn ToSql + Sync) { text }));
+    let values: [&(dyn ToSql + Sync); 5] = [&partner, &since_us, &before.accepted_at_us, &before.sequence, &rows_max];
     let rows = pool.query(Does::Read, &list_text(query), &values).await?;
     rows.iter().map(listed).collect()
+}
+
+/// The same of one account: some days at a time, and more the further back, beginning with the newest day on which the
+/// partner had any transactions.
+async fn list_of_account(
+    pool: &Pool,
+    query: &ListQuery,
+    account: &AccountKey,
+    since_us: i64,
+    mut before: Cursor,
+) -> Result<Vec<Listed>, Trouble> {
+    let text = account_text(query);
+    let partner = stored(query.partner.as_str());
+    let (csp, reference) = (stored(account.csp.as_str()), stored(account.reference.as_str()));
+    let mut found: Vec<Listed> = Vec::new();
+    let mut rows_left = i64::from(query.rows_max);
+    let mut days = 1_i64;
+    while rows_left > 0 {
+        let bounds: [&(dyn ToSql + Sync); 4] = [&partner, &since_us, &before.accepted_at_us, &before.sequence];
+        let newest = pool.query(Does::Read, DAY_TEXT, &bounds).await?;
+        let Some(row) = newest.first() else { break };
+        let last: i64 = row.try_get(0)?;
+        let first = last.saturating_sub(days).saturating_add(1);
+        let values: [&(dyn ToSql + Sync); 9] = [
+            &partner,
+            &since_us,
+            &before.accepted_at_us,
+            &before.sequence,
+            &rows_left,
+            &csp,
+            &reference,
+            &first,
+            &last,
+        ];
+        let rows = pool.query(Does::Read, &text, &values).await?;
+        rows_left = rows_left.saturating_sub(i64::try_from(rows.len()).unwrap_or(i64::MAX));
+        for row in &rows {
+            found.push(listed(row)?);
+        }
+        before = Cursor { accepted_at_us: day_begins_us(first), sequence: i64::MIN };
+        days = min(days.saturating_mul(4), DAYS_MAX);
+    }
+    Ok(found)
+}
+
+/// Most days that are asked for at once, each with a look at the index.
+const DAYS_MAX: i64 = 256;
+
+/// The newest day on which a partner has any record.
+const DAY_TEXT: &str = "SELECT t.accepted_at_us / 86400000000 FROM transactions AS t \
+     WHERE t.partner = $1 AND t.accepted_at_us >= $2 AND (t.accepted_at_us, t.seq) < ($3, $4) \
+     ORDER BY t.accepted_at_us DESC, t.seq DESC LIMIT 1";
+
+/// Days of one account. The partner is compared in a way for which no index is of use, so that the one of days is taken even
+/// where there are no statistics yet.
+fn account_text(query: &ListQuery) -> String {
+    let filters = filters(query);
+    format!(
+        "SELECT t.seq, {TRANSACTION} FROM generate_series($8::bigint, $9::bigint) AS d (day) CROSS JOIN LATERAL \
+         (SELECT * FROM transactions AS t WHERE t.accepted_at_us / 86400000000 = d.day AND t.account_ref = $7 \
+          AND t.csp = $6 AND t.partner || '' = $1 AND t.accepted_at_us >= $2 AND (t.accepted_at_us, t.seq) < ($3, $4) \
+          {filters} ORDER BY t.accepted_at_us DESC, t.seq DESC LIMIT $5) AS t \
+         ORDER BY t.accepted_at_us DESC, t.seq DESC LIMIT $5"
+    )
 }
 
 /// Records in the order in which they were begun, whatever they are.
@@ -72,7 +138,14 @@ fn listed(row: &Row) -> Result<Listed, Trouble> {
 }
 
 fn list_text(query: &ListQuery) -> String {
-    let account = if query.account.is_some() { "AND t.csp = $6 AND t.account_ref = $7" } else { "" };
+    format!(
+        "SELECT t.seq, {TRANSACTION} FROM transactions AS t WHERE t.partner = $1 AND t.accepted_at_us >= $2 \
+         AND (t.accepted_at_us, t.seq) < ($3, $4) {} ORDER BY t.accepted_at_us DESC, t.seq DESC LIMIT $5",
+        filters(query)
+    )
+}
+
+fn filters(query: &ListQuery) -> String {
     let status = match query.status {
         None => "AND t.state <> 'released'",
         Some(Status::Success) => "AND t.state = 'success'",
@@ -84,11 +157,7 @@ fn list_text(query: &ListQuery) -> String {
         Some(Kind::Charge) => "AND t.kind = 'charge'",
         Some(Kind::Refund) => "AND t.kind = 'refund'",
     };
-    format!(
-        "SELECT t.seq, {TRANSACTION} FROM transactions AS t WHERE t.partner = $1 AND t.accepted_at_us >= $2 \
-         AND (t.accepted_at_us, t.seq) < ($3, $4) {account} {status} {kind} \
-         ORDER BY t.accepted_at_us DESC, t.seq DESC LIMIT $5"
-    )
+    format!("{status} {kind}")
 }
 
 /// The place before which a list begins: the cursor or the end of the time asked for, whichever is earlier.

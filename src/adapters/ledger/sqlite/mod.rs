@@ -8,6 +8,7 @@
 mod batch;
 mod error;
 mod lock;
+mod log;
 mod oversight;
 mod outbox;
 mod readers;
@@ -28,6 +29,7 @@ use rusqlite::{Connection, OpenFlags};
 pub use self::error::OpenError;
 pub use self::inspect::LedgerFile;
 use self::lock::DirectoryLock;
+use self::log::{LOG_BOUNDS, Log};
 use self::readers::Readers;
 pub use self::writer::Figures;
 use self::writer::Writer;
@@ -43,11 +45,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENTS_KEPT: usize = 64;
 /// How the file is journalled: readers and the writer do not wait for one another.
 const LOG_MODE: &str = "wal";
-/// Pages in the log (4 KiB each) after which it is folded into the file. The default of 1000 costs a third of the speed
-/// and more than this brings none; the log takes 16 MiB of disk beside the file.
-const LOG_PAGES: u32 = 4096;
-/// Kibibytes of the file that the writer keeps in memory.
-const WRITER_CACHE_KIB: i32 = 64 * 1024;
+/// Kibibytes of the file that the writer keeps in memory: the upper part of every index, and what it writes just now. A
+/// ledger fills them within seconds, so that one of ten million takes no more memory than a young one; whatever else is
+/// read comes from the system's own cache.
+const WRITER_CACHE_KIB: i32 = 16 * 1024;
 
 /// A ledger in a file.
 pub struct SqliteLedger {
@@ -74,7 +75,8 @@ impl SqliteLedger {
         }
         schema::check_whole(&connection, &file)?;
         statements::end_leases(&connection).map_err(|error| OpenError::of(&file, error))?;
-        let writer = Writer::start(connection)?;
+        let log = Log::start(&connection, beside(&file)?, LOG_BOUNDS)?;
+        let writer = Writer::start(connection, log)?;
         let readers = Readers::start(|| connect(&file, OpenFlags::SQLITE_OPEN_READ_ONLY))?;
         Ok(Self { readers, writer, _lock: lock })
     }
@@ -100,14 +102,24 @@ fn connect(file: &Path, access: OpenFlags) -> Result<Connection, OpenError> {
 /// Makes the writer's connection durable and its schema the newest; answers how the file is journalled.
 fn prepare(connection: &mut Connection) -> rusqlite::Result<String> {
     let mode = connection.pragma_update_and_check(None, "journal_mode", LOG_MODE, |row| row.get(0))?;
-    connection.pragma_update(None, "synchronous", "full")?;
-    // Where fsync does not reach the disk (macOS), this does; elsewhere it changes nothing.
-    connection.pragma_update(None, "fullfsync", true)?;
+    make_durable(connection)?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     schema::migrate(connection)?;
     Ok(mode)
+}
+
+fn make_durable(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "synchronous", "full")?;
+    // Where fsync does not reach the disk (macOS), this does; elsewhere it changes nothing.
+    connection.pragma_update(None, "fullfsync", true)
+}
+
+/// A connection that folds the log beside the writer's, and as durably.
+fn beside(file: &Path) -> Result<Connection, OpenError> {
+    let connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    make_durable(&connection).map_err(|error| OpenError::of(file, error))?;
+    Ok(connection)
 }
 
 #[async_trait]

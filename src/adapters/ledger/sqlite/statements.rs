@@ -7,13 +7,14 @@
 use std::cmp::min;
 use std::sync::LazyLock;
 
-use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::super::days::day_begins_us;
 use super::super::judge::Stored;
 use super::super::words;
 use super::rows::{self, Fields};
 use crate::domain::Time;
-use crate::domain::account::SealedAccountId;
+use crate::domain::account::{AccountKey, SealedAccountId};
 use crate::domain::address::Address;
 use crate::domain::event::Event;
 use crate::domain::ids::ExtTransactionId;
@@ -276,13 +277,48 @@ pub(super) fn due_text() -> String {
 pub(super) fn list(connection: &Connection, query: &ListQuery) -> rusqlite::Result<Vec<Listed>> {
     let since_us = query.since.map_or(i64::MIN, ceiling_us);
     let before = before(query);
+    if let Some(account) = &query.account {
+        return list_of_account(connection, query, account, since_us, before);
+    }
     let partner = query.partner.as_str();
-    let account = query.account.as_ref().map(|account| [account.csp.as_str(), account.reference.as_str()]);
-    let mut values: Vec<&dyn ToSql> =
-        vec![&partner, &since_us, &before.accepted_at_us, &before.sequence, &query.rows_max];
-    values.extend(account.iter().flatten().map(|text| -> &dyn ToSql { text }));
-    connection.prepare_cached(&list_text(query))?.query_map(values.as_slice(), listed)?.collect()
+    connection
+        .prepare_cached(&list_text(query))?
+        .query_map(params![partner, since_us, before.accepted_at_us, before.sequence, query.rows_max], listed)?
+        .collect()
 }
+
+/// The same of one account: day by day, the newest first, through the days on which the partner had any transactions.
+fn list_of_account(
+    connection: &Connection,
+    query: &ListQuery,
+    account: &AccountKey,
+    since_us: i64,
+    mut before: Cursor,
+) -> rusqlite::Result<Vec<Listed>> {
+    let (partner, csp, reference) = (query.partner.as_str(), account.csp.as_str(), account.reference.as_str());
+    let mut of_day = connection.prepare_cached(&list_text(query))?;
+    let mut newest_day = connection.prepare_cached(DAY_TEXT)?;
+    let mut found = Vec::new();
+    let mut rows_left = query.rows_max;
+    while rows_left > 0 {
+        let values = params![partner, since_us, before.accepted_at_us, before.sequence];
+        let Some(day) = newest_day.query_row(values, |row| row.get::<_, i64>(0)).optional()? else { break };
+        let values = params![partner, since_us, before.accepted_at_us, before.sequence, rows_left, csp, reference, day];
+        let begun = found.len();
+        for row in of_day.query_map(values, listed)? {
+            found.push(row?);
+        }
+        let count = u32::try_from(found.len().saturating_sub(begun)).unwrap_or(u32::MAX);
+        rows_left = rows_left.saturating_sub(count);
+        before = Cursor { accepted_at_us: day_begins_us(day), sequence: i64::MIN };
+    }
+    Ok(found)
+}
+
+/// The newest day on which a partner has any record.
+pub(super) const DAY_TEXT: &str = "SELECT accepted_at_us / 86400000000 FROM transactions \
+     WHERE partner = ?1 AND accepted_at_us >= ?2 AND (accepted_at_us, seq) < (?3, ?4) \
+     ORDER BY accepted_at_us DESC, seq DESC LIMIT 1";
 
 /// Records in the order in which they were begun, whatever they are.
 pub(super) fn walk(connection: &Connection, after: i64, rows_max: u32) -> rusqlite::Result<Vec<Listed>> {
@@ -298,9 +334,14 @@ fn listed(row: &Row<'_>) -> rusqlite::Result<Listed> {
     Ok(Listed { transaction, cursor: Cursor { accepted_at_us, sequence } })
 }
 
-/// The statement of a list: one of a few texts, so that each filter can have an index of its own.
+/// The statement of a list: one of a few texts, so that each filter can have an index of its own. That of an account is of
+/// one day.
 pub(super) fn list_text(query: &ListQuery) -> String {
-    let account = if query.account.is_some() { "AND csp = ?6 AND account_ref = ?7" } else { "" };
+    let account = if query.account.is_some() {
+        "AND csp = ?6 AND account_ref = ?7 AND accepted_at_us / 86400000000 = ?8"
+    } else {
+        ""
+    };
     let status = match query.status {
         None => "AND state <> 'released'",
         Some(Status::Success) => "AND state = 'success'",

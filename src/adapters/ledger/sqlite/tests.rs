@@ -6,6 +6,7 @@ use rusqlite::ffi;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
+use super::log::LogBounds;
 use super::writer::{BATCH_LENGTH_MAX, QUEUE_LENGTH_MAX};
 use super::*;
 use crate::domain::transaction::{Expected, Kind, Status, samples};
@@ -136,6 +137,43 @@ async fn a_full_disk_acknowledges_nothing_that_is_not_kept_and_is_survived() {
     assert!(is_done(&ledger.commit(charge(20_000)).await));
 }
 
+/// Pages in the log after a commit, with bounds as small as these; nobody reads meanwhile.
+fn lengths_of_the_log(bounds: LogBounds, commits: u32) -> Vec<u64> {
+    let directory = TempDir::new().expect("a directory");
+    drop(SqliteLedger::open(directory.path()).expect("it opens"));
+    let file = directory.path().join(LEDGER_FILE);
+    let mut writer = connect(&file, OpenFlags::SQLITE_OPEN_READ_WRITE).expect("it opens");
+    prepare(&mut writer).expect("a ledger");
+    let log = Log::start(&writer, beside(&file).expect("it opens"), bounds).expect("a thread");
+    let mut lengths = Vec::new();
+    for _ in 0..commits {
+        statements::fill_probe(&writer).expect("room");
+        log.keep(&writer);
+        let bytes = std::fs::metadata(directory.path().join(format!("{LEDGER_FILE}-wal"))).expect("a log").len();
+        lengths.push(bytes / 4096);
+    }
+    drop(log);
+    let found: String = writer.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("an answer");
+    assert_eq!(found, "ok");
+    assert_eq!(writer.query_row("SELECT count(*) FROM probe", [], |row| row.get::<_, u32>(0)).ok(), Some(commits));
+    lengths
+}
+
+#[test]
+fn the_log_is_folded_by_the_writer_where_nobody_else_gets_to_it() {
+    // The thread beside the writer has nothing to do before the bound.
+    let lengths = lengths_of_the_log(LogBounds { folded_each: u32::MAX, pages_max: 100 }, 100);
+    let longest = lengths.iter().max().copied().unwrap_or_default();
+    assert!((100..150).contains(&longest), "it begins anew after the bound: {longest}");
+}
+
+#[test]
+fn the_log_stays_within_its_bound_while_it_is_folded_beside_the_writer() {
+    let lengths = lengths_of_the_log(LogBounds { folded_each: 50, pages_max: 200 }, 300);
+    let longest = lengths.iter().max().copied().unwrap_or_default();
+    assert!(longest < 250, "{longest}");
+}
+
 #[tokio::test]
 async fn a_writer_that_dies_leaves_nobody_waiting() {
     let (ledger, _directory) = open();
@@ -170,7 +208,7 @@ async fn readers_that_die_leave_nobody_waiting() {
 async fn every_question_has_an_index_and_no_list_is_sorted() {
     let (ledger, _directory) = open();
     let account = samples::account();
-    let mut texts = vec![statements::due_text()];
+    let mut texts = vec![statements::due_text(), statements::DAY_TEXT.to_owned()];
     for status in [None, Some(Status::Success), Some(Status::Failure), Some(Status::Pending)] {
         for kind in [None, Some(Kind::Charge), Some(Kind::Refund)] {
             for account in [None, Some(account.clone())] {

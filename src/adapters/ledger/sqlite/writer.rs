@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::batch;
 use super::error::{OpenError, Stopped};
+use super::log::Log;
 use super::outbox;
 use crate::domain::transaction::UnitOfWork;
 use crate::ports::ledger::{Commit, LedgerUnavailable};
@@ -64,14 +65,14 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread. It has the connection to itself.
-    pub(super) fn start(connection: Connection) -> Result<Self, OpenError> {
+    /// Starts the thread. It has the connection to itself, and keeps the log bounded.
+    pub(super) fn start(connection: Connection, log: Log) -> Result<Self, OpenError> {
         let (queue, jobs) = mpsc::channel(QUEUE_LENGTH_MAX);
         let counters = Arc::new(Counters::default());
         let own = Arc::clone(&counters);
         let thread = thread::Builder::new()
             .name("ledger-writer".to_owned())
-            .spawn(move || run(connection, jobs, &own))
+            .spawn(move || run(connection, log, jobs, &own))
             .map_err(OpenError::Thread)?;
         Ok(Self { queue: Some(queue), thread: Some(thread), counters })
     }
@@ -130,14 +131,17 @@ impl Drop for Writer {
     }
 }
 
-fn run(mut connection: Connection, mut jobs: mpsc::Receiver<Job>, counters: &Counters) {
+fn run(mut connection: Connection, log: Log, mut jobs: mpsc::Receiver<Job>, counters: &Counters) {
     let mut batch = Vec::with_capacity(BATCH_LENGTH_MAX);
     let shown = Shown::new();
     // Nothing is received only when the queue is closed and empty.
     while jobs.blocking_recv_many(&mut batch, BATCH_LENGTH_MAX) > 0 {
         shown.queue.set(f64::from(u32::try_from(jobs.len()).unwrap_or(u32::MAX)));
         work(&mut connection, mem::take(&mut batch), counters, &shown);
+        // Everybody is answered by now.
+        log.keep(&connection);
     }
+    drop(log);
     // As the last connection it folds the log into the file and removes it. If it cannot, the next start does.
     drop(connection);
 }
