@@ -125,7 +125,8 @@ impl Sent {
     }
 }
 
-/// Everything that is asked. Keys are held against a key of nobody, tokens against a forged one.
+/// Everything that is asked. Keys are held against a key of nobody, forged tokens against one of them, and tokens that the
+/// issuer has signed against one of a client that is no partner's.
 fn kinds(signer: &Signer) -> Vec<Kind> {
     let header = json!({ "alg": "ES256", "typ": "JWT", "kid": "1" });
     let claims = |azp: &str, exp: i64, aud: &str, scope: &str| -> Value {
@@ -137,7 +138,7 @@ fn kinds(signer: &Signer) -> Vec<Kind> {
     let mut elsewhere = good.clone();
     elsewhere["iss"] = json!("https://id.elsewhere");
     let kind = |name, against, status, sent| Kind { name, against: Some(against), status, sent };
-    let (nobodys, forged) = ("key of nobody", "token, forged");
+    let (nobodys, forged, clients) = ("key of nobody", "token, forged", "signed, of no partner's client");
     vec![
         Kind { name: nobodys, against: None, status: 401, sent: Sent::FreshKey },
         kind("the same again", nobodys, 401, Sent::FreshKey),
@@ -150,10 +151,10 @@ fn kinds(signer: &Signer) -> Vec<Kind> {
         kind("the same token again", forged, 401, by(&stranger, good.clone())),
         kind("forged, of no partner's client", forged, 401, by(&stranger, claims("none", hour, "onbill", reads))),
         kind("forged, and over", forged, 401, by(&stranger, claims("shop", -hour, "onbill", reads))),
-        kind("signed, and over", forged, 401, by(signer, claims("shop", -hour, "onbill", reads))),
-        kind("signed, of no partner's client", forged, 401, by(signer, claims("none", hour, "onbill", reads))),
-        kind("signed, for somebody else", forged, 401, by(signer, claims("shop", hour, "other", reads))),
-        kind("signed, of other scopes", forged, 403, by(signer, claims("shop", hour, "onbill", "onbill:pins"))),
+        kind("signed, and over", clients, 401, by(signer, claims("shop", -hour, "onbill", reads))),
+        kind(clients, forged, 401, by(signer, claims("none", hour, "onbill", reads))),
+        kind("signed, for somebody else", clients, 401, by(signer, claims("shop", hour, "other", reads))),
+        kind("signed, of other scopes", clients, 403, by(signer, claims("shop", hour, "onbill", "onbill:pins"))),
         kind("another issuer (differs on purpose)", forged, 401, by(&stranger, elsewhere)),
         kind("malformed (differs on purpose)", forged, 401, Sent::Token("a.b.c".to_owned())),
     ]
@@ -169,7 +170,7 @@ fn config(keys: &Endpoint, is_revoked: bool) -> String {
     format!(
         "[sandbox]\nenabled = true\n[partner.demo-ott]\nkey_sha256 = [\"{}\"]\n\
          [partner.other-ott.key.over]\nsha256 = \"{}\"\nexpires_at = \"2020-01-01T00:00:00Z\"\n\
-         [partner.other-ott.key.narrow]\nsha256 = \"{}\"\nscopes = [\"pins\"]\n{revoked}\
+         [partner.demo-ott.key.narrow]\nsha256 = \"{}\"\nscopes = [\"pins\"]\n{revoked}\
          [issuer.id]\nissuer = \"{ISSUER}\"\njwks_url = \"{}\"\naudiences = [\"onbill\"]\n\
          [issuer.id.clients]\nshop = \"demo-ott\"\n",
         digest(GOOD_KEY),
@@ -243,6 +244,9 @@ impl Grpc {
             .header("content-type", "application/grpc")
             .header("te", "trailers");
         if let Some((name, value)) = header {
+            // Compressed, one that comes again would be shorter on the wire than one that is new.
+            let mut value = http::HeaderValue::from_str(value).expect("a value");
+            value.set_sensitive(true);
             request = request.header(*name, value);
         }
         let request = request.body(()).expect("a request");
@@ -353,7 +357,7 @@ fn main() {
     let keys = keeper.block_on(Endpoint::start(Mood::Keys(vec![signer.jwk("1")])));
     let gateway = Setup::default().config(&config(&keys, false)).start();
     let kinds = kinds(&signer);
-    let (mut json, mut grpc) = (Json::new(&gateway), Grpc::new(&gateway));
+    let mut json = Json::new(&gateway);
     let revoked = ("x-api-key", REVOKED_KEY.to_owned());
     assert_eq!(json.ask(Some(&revoked)).0, 200, "it was good once");
     gateway.rewrite(&config(&keys, true));
@@ -365,6 +369,8 @@ fn main() {
     println!("{} calls of each kind over each face, in turns", arguments.calls);
     let times = measure(&kinds, arguments.calls, &mut chance, |header| json.ask(header));
     tell("JSON", &kinds, &times, &mut chance);
+    // Not before: a connection that says nothing is closed.
+    let mut grpc = Grpc::new(&gateway);
     let times = measure(&kinds, arguments.calls, &mut chance, |header| grpc.ask(header));
     tell("gRPC", &kinds, &times, &mut chance);
 }

@@ -32,7 +32,7 @@ fn corpora_are_small() {
     for target in &ALL {
         let corpus = corpus(target);
         let bytes: usize = corpus.iter().map(Vec::len).sum();
-        assert!(corpus.len() <= 1000 && bytes <= 200_000, "{}: {} files, {bytes} bytes", target.0, corpus.len());
+        assert!(corpus.len() <= 100 && bytes <= 50_000, "{}: {} files, {bytes} bytes", target.0, corpus.len());
     }
 }
 

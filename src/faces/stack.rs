@@ -80,7 +80,7 @@ const DEADLINE_GRACE: Duration = Duration::from_millis(250);
 struct Arrival {
     correlation: CorrelationId,
     trace: Trace,
-    /// What goes with the trace.
+    /// What goes with the trace, of those before us.
     state: Option<TraceState>,
     face: Face,
 }
@@ -90,7 +90,7 @@ impl Arrival {
     fn of(request: &mut Request<Body>, gateway: &Gateway) -> Self {
         request.extensions_mut().remove().unwrap_or_else(|| {
             let correlation = gateway.secrets.fresh_correlation_id();
-            Self { trace: Trace::begun_by(&correlation), correlation, state: None, face: Face::Grpc }
+            Self { trace: Trace::begun_by(&correlation), state: None, correlation, face: Face::Grpc }
         })
     }
 }
@@ -121,8 +121,7 @@ impl Front {
         let correlation =
             sent.and_then(CorrelationId::parse).unwrap_or_else(|| self.gateway.secrets.fresh_correlation_id());
         let echoed = HeaderValue::from_str(correlation.as_str()).ok();
-        let trace = trace(request.headers()).unwrap_or_else(|| Trace::begun_by(&correlation));
-        let state = trace_state(request.headers());
+        let (trace, state) = trace(request.headers()).unwrap_or_else(|| (Trace::begun_by(&correlation), None));
         let about = About { work: "request", correlation: correlation.clone(), trace };
         let face = if is_grpc(request.headers()) { Face::Grpc } else { Face::Json };
         request.extensions_mut().insert(Arrival { correlation, trace, state, face });
@@ -196,22 +195,19 @@ impl Front {
     }
 }
 
-/// The trace that a request is part of: W3C `traceparent`, else B3. What is not well formed is as good as none.
-fn trace(headers: &HeaderMap) -> Option<Trace> {
+/// The trace that a request is part of: W3C `traceparent`, else B3. What is not well formed is as good as none. With it
+/// what goes with a trace of W3C; alone, or with B3, that means nothing.
+fn trace(headers: &HeaderMap) -> Option<(Trace, Option<TraceState>)> {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let w3c = |trace: Trace| {
+        let lines = headers.get_all(&TRACESTATE).iter().filter_map(|value| value.to_str().ok());
+        (trace, TraceState::of_lines(lines))
+    };
     let b3 = || {
         let (trace, span) = (text(&B3_TRACE)?, text(&B3_SPAN)?);
-        Trace::from_b3(trace, span, text(&B3_PARENT), text(&B3_SAMPLED))
+        Some((Trace::from_b3(trace, span, text(&B3_PARENT), text(&B3_SAMPLED))?, None))
     };
-    text(&TRACEPARENT).and_then(Trace::from_w3c).or_else(b3)
-}
-
-/// What goes with a trace, where it is one of `traceparent`: without that, or with B3, it means nothing.
-fn trace_state(headers: &HeaderMap) -> Option<TraceState> {
-    let lines = headers.get_all(&TRACESTATE).iter().filter_map(|value| value.to_str().ok());
-    let state = TraceState::of_lines(lines)?;
-    headers.get(&TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(Trace::from_w3c)?;
-    Some(state)
+    text(&TRACEPARENT).and_then(Trace::from_w3c).map(w3c).or_else(b3)
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
@@ -423,7 +419,7 @@ mod tests {
         ] {
             let sent =
                 headers.iter().map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")));
-            let found = trace(&sent.collect()).map(Trace::to_w3c);
+            let found = trace(&sent.collect()).map(|(trace, _)| trace.to_w3c());
             assert_eq!(found.as_deref(), expected, "{headers:?}");
         }
     }
