@@ -26,6 +26,7 @@ test: ## Installs what the tests need if it is missing, and runs all of them.
 	conformance/install
 	$(CARGO) test $(CARGO_FLAGS) --no-fail-fast
 	conformance/outside/run
+	conformance/deployed/compose
 	conformance/certify/look
 	conformance/certification/look
 

@@ -297,8 +297,9 @@ fn values_out_of_bounds_are_refused_with_what_is_allowed_and_where_they_came_fro
 fn no_bound_may_be_zero() {
     for key in schema::KEYS {
         if let schema::Allowed::Whole { min, max, .. } = key.allowed {
-            // The number of a database bounds nothing; no pause and no traces are choices.
-            let may_be_zero = ["redis.database", "server.drain_delay_ms", "traces.sample_per_mille"];
+            // The number of a database bounds nothing; no pause, no traces and no answers kept are choices.
+            let may_be_zero =
+                ["redis.answers_kept_s", "redis.database", "server.drain_delay_ms", "traces.sample_per_mille"];
             let least = u32::from(!may_be_zero.contains(&key.path));
             assert!(min >= least && min < max, "{}", key.path);
         }

@@ -23,7 +23,7 @@ use onbill::domain::money::{Currency, Decimal, Money};
 use onbill::domain::transaction::request::{AddressTypes, read_address};
 use onbill::domain::webhook::{Fate, Heard, RETRY_PAUSES_S, SigningSecret, judge};
 use onbill::faces::json::findings::Findings;
-use onbill::faces::json::{Inner, JsonFace};
+use onbill::faces::json::{JsonFace, Tower};
 use onbill::faces::pb;
 use onbill::faces::status::ApiError;
 use onbill::ports::secrets::{Purpose, Secrets as _};
@@ -84,7 +84,8 @@ impl Transcoder {
         let names = ["Account", "Pin", "Transaction", "Notification", "Sandbox", "Certification"];
         let names = names.map(|noun| format!("onbill.v1.{noun}Service"));
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let face = JsonFace::new(pb::DESCRIPTORS, &names, Inner::new(services), "1").expect("the protos can be served");
+        let face =
+            JsonFace::new(pb::DESCRIPTORS, &names, Arc::new(Tower(services)), "1").expect("the protos can be served");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         Self { face, reached, runtime }
     }

@@ -62,17 +62,25 @@ pub struct Fleet {
 impl Fleet {
     /// So many of them, with these settings beside what they need. They wait as long as busy test machines need.
     pub fn start(count: usize, stores: Stores, settings: &str) -> Self {
-        Self::with(count, stores, settings, (PATIENT_MS, PATIENT_MS))
+        let settings = format!("{settings}{}", stores.settings(PATIENT_MS));
+        Self::over(count, stores, &settings, PATIENT_MS)
     }
 
     /// So many of them, with deadlines and leases short enough to see both ends of them.
     pub fn hasty(count: usize, stores: Stores) -> Self {
-        Self::with(count, stores, HASTY, (HASTY_MS, 600))
+        let settings = stores.settings(HASTY_MS);
+        Self::hasty_over(count, stores, &settings)
     }
 
-    fn with(count: usize, stores: Stores, settings: &str, (store_ms, call_ms): (u32, u32)) -> Self {
+    /// The same, with these settings of the stores.
+    pub fn hasty_over(count: usize, stores: Stores, settings: &str) -> Self {
+        Self::over(count, stores, &format!("{HASTY}{settings}"), 600)
+    }
+
+    /// So many of them, with settings that say where their stores are.
+    pub fn over(count: usize, stores: Stores, settings: &str, call_ms: u32) -> Self {
         let operator = Operator::start(&[]);
-        let config = format!("{settings}{}{}", stores.settings(store_ms), partner_and_operator(&operator, call_ms));
+        let config = format!("{settings}{}", partner_and_operator(&operator, call_ms));
         let gateways = (0..count).map(|_| Setup::default().config(&config).start()).collect();
         Self { gateways, operator, stores, config }
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::fleet::{Fleet, PARTNER_KEY, charge_at_two, send_pin, status, validate_pin};
 use super::stores::Stores;
@@ -17,15 +17,15 @@ use crate::gateway::process::{id, number};
 use crate::operator::all_lines;
 
 /// Longest wait for what must come by itself: generous, since test machines are busy.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 const UNAVAILABLE: (u16, &str) = (503, r#"{"code":"service-unavailable","message":"Service unavailable."}"#);
-fn is_unavailable(answer: &Answer) {
+pub fn is_unavailable(answer: &Answer) {
     assert_eq!(answer.brief(), UNAVAILABLE);
     assert_eq!(answer.header("retry-after"), "1");
 }
 
 /// Waits until a gateway's operations port shows a text.
-async fn until_shown(admin: &Partner, path: &str, text: &str) -> Answer {
+pub async fn until_shown(admin: &Partner, path: &str, text: &str) -> Answer {
     let since = Instant::now();
     loop {
         let answer = admin.get(path).await;
@@ -38,7 +38,7 @@ async fn until_shown(admin: &Partner, path: &str, text: &str) -> Answer {
 }
 
 /// Waits until a PIN can be sent again; until then it is 503 and nothing else.
-async fn until_pins_are_sent(partner: &Partner) {
+pub async fn until_pins_are_sent(partner: &Partner) {
     let since = Instant::now();
     let number = number("01");
     loop {
@@ -53,7 +53,7 @@ async fn until_pins_are_sent(partner: &Partner) {
 }
 
 /// Charges until told to stop, each id at both gateways at once: both must hear the same success.
-async fn charge_at_both(over: Arc<AtomicBool>, partners: Vec<Partner>, number: String) -> usize {
+pub async fn charge_at_both(over: Arc<AtomicBool>, partners: Vec<Partner>, number: String) -> usize {
     let mut charges = 0;
     while !over.load(Ordering::Relaxed) {
         let id = id("without");
@@ -115,14 +115,14 @@ async fn while_redis_comes_and_goes_charges_go_on_at_every_gateway_and_pins_come
 
 /// What a charge was first answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum First {
+pub enum First {
     Booked,
     Pending,
     Unavailable,
 }
 
 /// Charges until told to stop: every id, and what was answered.
-async fn sell_without_ledger(over: Arc<AtomicBool>, partner: Partner, number: String) -> Vec<(String, First)> {
+pub async fn sell_without_ledger(over: Arc<AtomicBool>, partner: Partner, number: String) -> Vec<(String, First)> {
     let mut asked = Vec::new();
     while !over.load(Ordering::Relaxed) {
         let id = id("ledger");
@@ -193,7 +193,13 @@ async fn what_was_acknowledged_before_postgresql_was_killed_is_there_after_it() 
         until_shown(&admin, "/metrics", "onbill_ledger_up 1\n").await;
     }
     over.store(true, Ordering::Relaxed);
-    for (selling, number) in selling.into_iter().zip(&numbers) {
+    compare(&fleet, selling, &numbers).await;
+}
+
+/// Holds what was answered to those who sold against what is there now: what was booked is, and all is booked once.
+pub async fn compare(fleet: &Fleet, selling: Vec<JoinHandle<Vec<(String, First)>>>, numbers: &[String]) {
+    let partners = fleet.partners();
+    for (selling, number) in selling.into_iter().zip(numbers) {
         let asked = selling.await.expect("no other answer came");
         assert!(asked.iter().any(|(_, first)| *first == First::Booked), "{asked:?}");
         let mut repeats = JoinSet::new();

@@ -3,8 +3,10 @@
 //! Invariant: gateways, stores and operator are real processes. Tests that disturb a store have one of their own; the
 //! others share one fleet, with numbers and ids that no other test uses.
 
+mod ceilings;
 mod certified;
 mod compose;
+mod failovers;
 pub mod fleet;
 mod losses;
 mod pins;

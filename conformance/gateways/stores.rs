@@ -50,6 +50,14 @@ impl Stores {
 
     /// The same, where they are reached by another way.
     pub fn settings_by(&self, redis: &str, postgres: &str, patience_ms: u32) -> String {
+        let redis_lines = format!(
+            "addresses = [\"{redis}\"]\nconnect_timeout_ms = {patience_ms}\nresponse_timeout_ms = {patience_ms}"
+        );
+        self.settings_over(&redis_lines, postgres, patience_ms)
+    }
+
+    /// The same, with lines that say which servers of Redis there are, and how long they are waited for.
+    pub fn settings_over(&self, redis_lines: &str, postgres: &str, patience_ms: u32) -> String {
         let key = self.directory.path().join("master.key");
         format!(
             r#"
@@ -58,9 +66,7 @@ master_key_file = "{}"
 [ephemeral]
 store = "redis"
 [redis]
-addresses = ["{redis}"]
-connect_timeout_ms = {patience_ms}
-response_timeout_ms = {patience_ms}
+{redis_lines}
 [ledger]
 store = "postgres"
 [postgres]

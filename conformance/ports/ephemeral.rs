@@ -18,6 +18,7 @@ use onbill::domain::rate::SharedRate;
 use onbill::domain::transaction::{Kind, TransactionKey};
 use onbill::ports::ephemeral::{Ephemeral, Flight, Issued, PinSlot, Ticket};
 
+use super::ephemeral_answers::{a_final_answer_is_given_again_to_the_very_same_request_or_to_nobody, answer, request};
 use super::ephemeral_ids::{
     an_id_is_free_again_where_nothing_was_sent_and_after_a_day, of_many_that_take_one_id_at_once_one_texts,
     only_who_has_taken_an_id_says_what_came_of_it, the_id_of_a_notification_is_taken_once_and_for_one_content,
@@ -44,6 +45,7 @@ macro_rules! suite {
             nobody_waits_for_a_flight_that_is_not_there,
             waiting_ends_after_its_time_and_leaves_the_flight_alone,
             a_flight_whose_time_is_up_holds_up_nobody,
+            a_final_answer_is_given_again_to_the_very_same_request_or_to_nobody,
             the_id_of_a_notification_is_taken_once_and_for_one_content,
             an_id_is_free_again_where_nothing_was_sent_and_after_a_day,
             only_who_has_taken_an_id_says_what_came_of_it,
@@ -310,7 +312,7 @@ pub(super) fn ticket(number: u64) -> Ticket {
 }
 
 async fn begin_with(store: &dyn Ephemeral, key: &TransactionKey, number: u64, ttl: Duration) -> Flight {
-    store.begin_flight(key, &ticket(number), ttl).await.expect("the store answers")
+    store.begin_flight(key, None, &ticket(number), ttl).await.expect("the store answers")
 }
 
 /// Begins with a ticket that nobody else has.
@@ -325,8 +327,8 @@ async fn one_flight_at_a_time_for_a_key(store: Arc<impl Ephemeral>) {
     assert_eq!(begin(&*store, &charge, LONG).await, Flight::Underway);
     assert_eq!(begin(&*store, &key(Kind::Refund, "1"), LONG).await, Flight::Begun, "its refund is another key");
     assert_eq!(begin(&*store, &key(Kind::Charge, "2"), LONG).await, Flight::Begun);
-    store.end_flight(&charge, &ticket(1)).await;
-    store.end_flight(&charge, &ticket(1)).await;
+    store.end_flight(&charge, &ticket(1), None).await;
+    store.end_flight(&charge, &ticket(1), None).await;
     assert_eq!(begin(&*store, &charge, LONG).await, Flight::Begun);
 }
 
@@ -335,9 +337,9 @@ async fn nobody_ends_the_flight_of_somebody_else(store: Arc<impl Ephemeral>) {
     begin_with(&*store, &charge, 1, SHORT).await;
     tokio::time::sleep(2 * SHORT).await;
     assert_eq!(begin_with(&*store, &charge, 2, LONG).await, Flight::Begun, "the time of the first is up");
-    store.end_flight(&charge, &ticket(1)).await;
+    store.end_flight(&charge, &ticket(1), None).await;
     assert_eq!(begin_with(&*store, &charge, 3, LONG).await, Flight::Underway, "the first is late");
-    store.end_flight(&charge, &ticket(2)).await;
+    store.end_flight(&charge, &ticket(2), None).await;
     assert_eq!(begin_with(&*store, &charge, 3, LONG).await, Flight::Begun);
 }
 
@@ -353,7 +355,7 @@ async fn those_who_wait_for_a_flight_are_woken_when_it_ends(store: Arc<impl Ephe
     tokio::time::sleep(SHORT).await;
     assert!(waiting.iter().all(|waiter| !waiter.is_finished()), "they wait while it lasts");
     let before = tokio::time::Instant::now();
-    store.end_flight(&charge, &ticket(1)).await;
+    store.end_flight(&charge, &ticket(1), None).await;
     for waiter in waiting {
         waiter.await.expect("no panic").expect("the store answers");
     }
@@ -365,7 +367,7 @@ async fn nobody_waits_for_a_flight_that_is_not_there(store: Arc<impl Ephemeral>)
     let before = tokio::time::Instant::now();
     store.await_flight(&charge, LONG).await.expect("the store answers");
     begin_with(&*store, &charge, 1, LONG).await;
-    store.end_flight(&charge, &ticket(1)).await;
+    store.end_flight(&charge, &ticket(1), None).await;
     store.await_flight(&charge, LONG).await.expect("the store answers");
     assert!(before.elapsed() < LONG);
 }
@@ -462,6 +464,7 @@ mod memory_at_its_bounds {
             proofs_kept_minutes: 60,
             flights_max: 1,
             notifications_max: 1,
+            answers_max: 1,
         })
     }
 
@@ -511,20 +514,42 @@ mod memory_at_its_bounds {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_newest_answer_is_kept_and_for_a_minute() {
+        let store = tiny();
+        let begin = async |key: &TransactionKey| {
+            let begun = store.begin_flight(key, Some(&request()), &ticket(1), LONG).await.expect("the store answers");
+            store.end_flight(key, &ticket(1), None).await;
+            begun
+        };
+        let mut kept = 0;
+        for count in 0..200 {
+            let key = key(Kind::Charge, &count.to_string());
+            store.end_flight(&key, &ticket(1), Some((&request(), &answer()))).await;
+            assert_eq!(begin(&key).await, Flight::Answered(answer()));
+        }
+        for count in 0..200 {
+            kept += usize::from(begin(&key(Kind::Charge, &count.to_string())).await == Flight::Answered(answer()));
+        }
+        assert!((1..=16).contains(&kept), "one for each lock: {kept}");
+        tokio::time::advance(Duration::from_mins(1)).await;
+        assert_eq!(begin(&key(Kind::Charge, "199")).await, Flight::Begun);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_full_store_begins_no_flight_until_one_has_ended_or_run_out() {
         let store = tiny();
         let mut begun = Vec::new();
         let mut refused = Vec::new();
         for count in 0..200 {
             let key = key(Kind::Charge, &count.to_string());
-            match store.begin_flight(&key, &ticket(1), SHORT).await {
+            match store.begin_flight(&key, None, &ticket(1), SHORT).await {
                 Ok(_) => begun.push(key),
                 Err(_) => refused.push(key),
             }
         }
         assert!(!begun.is_empty() && !refused.is_empty());
         for key in &begun {
-            store.end_flight(key, &ticket(1)).await;
+            store.end_flight(key, &ticket(1), None).await;
             assert_eq!(begin(&store, key, SHORT).await, Flight::Begun);
         }
         tokio::time::sleep(SHORT).await;

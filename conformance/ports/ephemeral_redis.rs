@@ -19,10 +19,11 @@ use onbill::domain::ids::{ExtNotificationId, ExtTransactionId, InstanceId, Partn
 use onbill::domain::notification::{Claim, ContentDigest, NotificationKey};
 use onbill::domain::pin::{Pin, PinDigest, StoredPin, Verdict};
 use onbill::domain::rate::SharedRate;
-use onbill::domain::transaction::{Kind, TransactionKey};
-use onbill::ports::ephemeral::{Ephemeral, EphemeralUnavailable, Flight, Issued, PinSlot, Texted, Ticket};
+use onbill::domain::transaction::{Kind, Status, TransactionKey};
+use onbill::ports::ephemeral::{Ephemeral, EphemeralUnavailable, FinalAnswer, Flight, Issued, PinSlot, Texted, Ticket};
 use onbill::ports::secrets::Secrets;
 
+use super::ephemeral_answers::{answer, request};
 use crate::servers::redis::{Cluster, MASTER, Server, Watched};
 
 /// Settings for these ports of this machine.
@@ -38,6 +39,7 @@ fn settings(topology: Topology, ports: impl IntoIterator<Item = u16>) -> Setting
         response_timeout: Duration::from_secs(5),
         key_prefix: "onbill".to_owned(),
         proofs_kept: Duration::from_hours(24),
+        answers_kept: Duration::from_mins(30),
     }
 }
 
@@ -128,9 +130,9 @@ async fn all_verbs(store: &RedisEphemeral) {
     assert_eq!(send(store).await.expect("an answer"), Issued::Kept);
     assert_eq!(validate(store).await.expect("an answer"), Verdict::Right);
     assert_eq!(store.pin_proved_at(&slot(), 5, now()).await.expect("an answer"), Some(now()));
-    assert_eq!(store.begin_flight(&key(ID), &ticket(1), LONG).await.expect("an answer"), Flight::Begun);
+    assert_eq!(store.begin_flight(&key(ID), None, &ticket(1), LONG).await.expect("an answer"), Flight::Begun);
     store.await_flight(&key("another"), LONG).await.expect("an answer");
-    store.end_flight(&key(ID), &ticket(1)).await;
+    store.end_flight(&key(ID), &ticket(1), Some((&request(), &answer()))).await;
     assert_eq!(claim(store).await.expect("an answer"), Claim::Begun);
     store.settle_notification(&notification(), &ticket(1), Texted::NotSent).await;
     lease(store).await.expect("an answer");
@@ -160,9 +162,9 @@ async fn all_verbs_are_refused(store: &RedisEphemeral) {
         assert!(send(store).await.is_err());
         assert!(validate(store).await.is_err());
         assert!(store.pin_proved_at(&slot(), 5, now()).await.is_err());
-        assert!(store.begin_flight(&key(ID), &ticket(1), LONG).await.is_err());
+        assert!(store.begin_flight(&key(ID), None, &ticket(1), LONG).await.is_err());
         assert!(store.await_flight(&key(ID), LONG).await.is_err());
-        store.end_flight(&key(ID), &ticket(1)).await;
+        store.end_flight(&key(ID), &ticket(1), None).await;
         assert!(claim(store).await.is_err());
         store.settle_notification(&notification(), &ticket(1), Texted::Sent).await;
         assert!(lease(store).await.is_err());
@@ -179,7 +181,7 @@ async fn every_key_expires_and_nothing_personal_is_ever_sent() {
     all_verbs(&store).await;
     send(&store).await.expect("an answer");
     validate(&store).await.expect("an answer");
-    store.begin_flight(&key(ID), &ticket(1), LONG).await.expect("an answer");
+    store.begin_flight(&key(ID), None, &ticket(1), LONG).await.expect("an answer");
     for texted in [Texted::NotSent, Texted::Sent] {
         assert_eq!(claim(&store).await.expect("an answer"), Claim::Begun);
         assert_eq!(claim(&store).await.expect("an answer"), Claim::Begun, "sent again by a client of a Cluster");
@@ -187,7 +189,7 @@ async fn every_key_expires_and_nothing_personal_is_ever_sent() {
     }
     let keys = server.keys();
     let kinds: BTreeSet<_> = keys.iter().filter_map(|key| key.split(":{").next()).collect();
-    let all = ["flight", "notification", "pin", "proof", "rate"].map(|kind| format!("onbill:1:{kind}"));
+    let all = ["answer", "flight", "notification", "pin", "proof", "rate"].map(|kind| format!("onbill:1:{kind}"));
     assert_eq!(kinds, all.iter().map(String::as_str).collect());
     for key in &keys {
         let left_s: i64 = server.ask(&["TTL", key]).expect("an answer");
@@ -216,23 +218,78 @@ async fn a_verb_is_one_round_trip() {
     let server = Server::start();
     let store = open(&settings(Topology::Standalone, [server.port()]));
     all_verbs(&store).await;
+    server.flush();
     server.ask::<()>(&["CONFIG", "RESETSTAT"]).expect("an answer");
     // Commands as they arrive; what scripts call, they call without a round trip.
     let arrived =
         || ["eval", "evalsha", "script|load", "exists", "hget", "unlink"].map(|command| server.calls(command));
     assert_eq!(arrived(), [0; 6]);
-    store.begin_flight(&key(ID), &ticket(1), LONG).await.expect("an answer");
-    assert_eq!((server.calls("set"), arrived()), (1, [0; 6]), "to begin a charge");
-    store.end_flight(&key(ID), &ticket(1)).await;
-    assert_eq!((server.calls("set"), arrived()), (1, [0, 1, 0, 0, 0, 0]), "to end a charge");
+    let begin = async || store.begin_flight(&key(ID), Some(&request()), &ticket(1), LONG).await.expect("an answer");
+    assert_eq!((begin().await, arrived()), (Flight::Begun, [0, 1, 0, 0, 0, 0]), "to begin a charge");
+    store.end_flight(&key(ID), &ticket(1), Some((&request(), &answer()))).await;
+    assert_eq!(arrived(), [0, 2, 0, 0, 0, 0], "to end a charge and keep its answer");
+    assert_eq!((begin().await, arrived()), (Flight::Answered(answer()), [0, 3, 0, 0, 0, 0]), "to answer it again");
     send(&store).await.expect("an answer");
-    assert_eq!(arrived(), [0, 2, 0, 0, 0, 0], "to send a PIN");
+    assert_eq!(arrived(), [0, 4, 0, 0, 0, 0], "to send a PIN");
     validate(&store).await.expect("an answer");
-    assert_eq!(arrived(), [0, 3, 0, 0, 0, 0], "to validate a PIN");
+    assert_eq!(arrived(), [0, 5, 0, 0, 0, 0], "to validate a PIN");
     store.pin_proved_at(&slot(), 5, now()).await.expect("an answer");
     lease(&store).await.expect("an answer");
     store.forget_number(&slot().number).await.expect("an answer");
-    assert_eq!(arrived(), [0, 4, 0, 0, 1, 1], "for all else");
+    assert_eq!(arrived(), [0, 6, 0, 0, 1, 1], "for all else");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn final_answers_are_kept_for_their_time_on_every_gateway_and_not_at_all_where_that_is_0() {
+    let server = Server::start();
+    let kept = settings(Topology::Standalone, [server.port()]);
+    let (one, other) = (open(&kept), open(&kept));
+    let begin = async |store: &RedisEphemeral| {
+        store.begin_flight(&key(ID), Some(&request()), &ticket(7), LONG).await.expect("an answer")
+    };
+    let success = FinalAnswer { status: Status::Success, description: Arc::from("Charge success") };
+    for answer in [answer(), success] {
+        one.end_flight(&key(ID), &ticket(1), Some((&request(), &answer))).await;
+        assert_eq!(begin(&other).await, Flight::Answered(answer));
+    }
+    let names = server.keys();
+    assert_eq!(names.len(), 1, "{names:?}");
+    let left_ms: i64 = server.ask(&["PTTL", &names[0]]).expect("an answer");
+    assert!((1..=30 * 60_000).contains(&left_ms), "{left_ms}");
+    let none = open(&Settings { answers_kept: Duration::ZERO, ..kept.clone() });
+    assert_eq!(begin(&none).await, Flight::Begun, "it asks for none");
+    none.end_flight(&key(ID), &ticket(7), Some((&request(), &answer()))).await;
+    server.flush();
+    none.end_flight(&key(ID), &ticket(7), Some((&request(), &answer()))).await;
+    assert_eq!(server.keys(), [""; 0], "and leaves none");
+    one.end_flight(&key(ID), &ticket(1), Some((&request(), &answer()))).await;
+    for junk in ["", "S", "no answer of a gateway at all, but long enough"] {
+        server.ask::<()>(&["SET", &names[0], junk]).expect("an answer");
+        assert_eq!(begin(&one).await, Flight::Begun, "{junk:?} is nobody's answer");
+        one.end_flight(&key(ID), &ticket(7), None).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_final_answer_takes_a_quarter_of_a_kilobyte() {
+    const ANSWERS: u64 = 4_000;
+    let server = Server::start();
+    let store = open(&settings(Topology::Standalone, [server.port()]));
+    let answer = FinalAnswer { status: Status::Success, description: Arc::from("Charge success") };
+    store.end_flight(&key(ID), &ticket(1), Some((&request(), &answer))).await;
+    let empty = used_memory(&server);
+    for n in 0..ANSWERS {
+        store.end_flight(&key(&format!("{n}")), &ticket(1), Some((&request(), &answer))).await;
+    }
+    let taken = used_memory(&server).saturating_sub(empty) / ANSWERS;
+    println!("a final answer takes {taken} bytes");
+    assert!(taken > 100 && taken < 256, "{taken}");
+}
+
+fn used_memory(server: &Server) -> u64 {
+    let memory: String = server.ask(&["INFO", "memory"]).expect("an answer");
+    let line = memory.lines().find_map(|line| line.strip_prefix("used_memory:")).expect("a line");
+    line.trim().parse().expect("a number")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -241,11 +298,7 @@ async fn a_pin_with_its_proof_takes_less_than_half_a_kilobyte_all_in_all() {
     let server = Server::start();
     let store = open(&settings(Topology::Standalone, [server.port()]));
     all_verbs(&store).await;
-    let used = || -> u64 {
-        let memory: String = server.ask(&["INFO", "memory"]).expect("an answer");
-        let line = memory.lines().find_map(|line| line.strip_prefix("used_memory:")).expect("a line");
-        line.trim().parse().expect("a number")
-    };
+    let used = || used_memory(&server);
     let empty = used();
     let slots: Vec<_> = (0..PINS).map(|n| PinSlot { number: Msisdn::new(&format!("555{n:07}")), ..slot() }).collect();
     for slot in &slots {
@@ -267,11 +320,11 @@ async fn a_flush_costs_what_was_kept_and_no_error() {
     for _ in 0..2 {
         all_verbs(&store).await;
         send(&store).await.expect("an answer");
-        store.begin_flight(&key(ID), &ticket(1), LONG).await.expect("an answer");
+        store.begin_flight(&key(ID), None, &ticket(1), LONG).await.expect("an answer");
         server.flush();
         server.ask::<()>(&["SCRIPT", "FLUSH"]).expect("an answer");
         assert_eq!(validate(&store).await.expect("an answer"), Verdict::Wrong);
-        let again = store.begin_flight(&key(ID), &ticket(2), LONG).await.expect("an answer");
+        let again = store.begin_flight(&key(ID), None, &ticket(2), LONG).await.expect("an answer");
         assert_eq!(again, Flight::Begun, "the ledger tells the two apart");
         server.flush();
     }
@@ -337,8 +390,8 @@ async fn what_one_gateway_keeps_another_finds() {
     send(&one).await.expect("an answer");
     assert_eq!(validate(&other).await.expect("an answer"), Verdict::Right);
     assert_eq!(one.pin_proved_at(&slot(), 5, now()).await.expect("an answer"), Some(now()));
-    assert_eq!(one.begin_flight(&key(ID), &ticket(1), LONG).await.expect("an answer"), Flight::Begun);
-    assert_eq!(other.begin_flight(&key(ID), &ticket(2), LONG).await.expect("an answer"), Flight::Underway);
+    assert_eq!(one.begin_flight(&key(ID), None, &ticket(1), LONG).await.expect("an answer"), Flight::Begun);
+    assert_eq!(other.begin_flight(&key(ID), None, &ticket(2), LONG).await.expect("an answer"), Flight::Underway);
     let waiter = tokio::spawn({
         let other = Arc::clone(&other);
         async move { other.await_flight(&key(ID), LONG).await }
@@ -346,7 +399,7 @@ async fn what_one_gateway_keeps_another_finds() {
     // It has looked at least twice, and so it waits.
     eventually("the other gateway waits", || async { (server.calls("exists") >= 2).then_some(()) }).await;
     assert!(!waiter.is_finished());
-    one.end_flight(&key(ID), &ticket(1)).await;
+    one.end_flight(&key(ID), &ticket(1), None).await;
     let ended = tokio::time::timeout(PATIENCE, waiter).await.expect("it is not kept waiting");
     ended.expect("no panic").expect("an answer");
 }
@@ -374,7 +427,7 @@ async fn a_cluster_without_a_node_serves_the_others_slots_and_finds_it_again() {
     let nodes = cluster.nodes();
     let settings = settings(Topology::Cluster, nodes.iter().map(Server::port));
     let store = open(&Settings { response_timeout: Duration::from_secs(1), ..settings });
-    let begin = async |id: u64| store.begin_flight(&key(&format!("{id}")), &ticket(id), LONG).await;
+    let begin = async |id: u64| store.begin_flight(&key(&format!("{id}")), None, &ticket(id), LONG).await;
     for id in 0..60 {
         assert_eq!(begin(id).await.expect("an answer"), Flight::Begun);
     }
@@ -410,7 +463,8 @@ async fn a_cluster_that_went_as_a_whole_is_found_again() {
     let until_served = async || {
         for id in 0..30 {
             let key = key(&format!("{id}"));
-            eventually("a slot is served", || async { store.begin_flight(&key, &ticket(id), LONG).await.ok() }).await;
+            eventually("a slot is served", || async { store.begin_flight(&key, None, &ticket(id), LONG).await.ok() })
+                .await;
         }
     };
     until_served().await;

@@ -4,6 +4,7 @@
 //! rig.
 
 mod ephemeral;
+mod ephemeral_answers;
 mod ephemeral_ids;
 mod ephemeral_redis;
 mod csp;

@@ -1,4 +1,5 @@
-//! Redis as the tests start it: one server, a Cluster of three, or a master with a replica and three Sentinels.
+//! Redis as the tests start it: one server, a Cluster of three and replicas of them, or a master with a replica and three
+//! Sentinels.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -189,12 +190,14 @@ pub struct Cluster {
     nodes: Vec<Server>,
 }
 
+/// Settings of a Cluster's nodes.
+const NODE: [&str; 6] =
+    ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-require-full-coverage", "no"];
+
 impl Cluster {
     /// An empty one.
     pub fn start() -> Self {
-        let settings =
-            ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-require-full-coverage", "no"];
-        let nodes: Vec<_> = (0..3).map(|_| Server::with(&settings)).collect();
+        let nodes: Vec<_> = (0..3).map(|_| Server::with(&NODE)).collect();
         for (node, slots) in nodes.iter().zip([["0", "5460"], ["5461", "10922"], ["10923", "16383"]]) {
             node.ask::<()>(&["CLUSTER", "ADDSLOTSRANGE", slots[0], slots[1]]).expect("slots of its own");
             node.ask::<()>(&["CLUSTER", "MEET", "127.0.0.1", &nodes[0].port.to_string()]).expect("it meets the others");
@@ -211,6 +214,40 @@ impl Cluster {
     /// Its nodes.
     pub fn nodes(&self) -> &[Server] {
         &self.nodes
+    }
+
+    /// A replica of one of its nodes, which takes that one's place when it is gone.
+    pub fn replica_of(&self, node: &Server) -> Server {
+        let replica = Server::with(&NODE);
+        replica.ask::<()>(&["CLUSTER", "MEET", "127.0.0.1", &node.port.to_string()]).expect("it meets the others");
+        let name: String = node.ask(&["CLUSTER", "MYID"]).expect("a name");
+        replica.eventually("know its master", |replica| replica.ask::<()>(&["CLUSTER", "REPLICATE", &name]).is_ok());
+        replica.eventually("follow", |replica| {
+            let told: String = replica.ask(&["INFO", "replication"]).unwrap_or_default();
+            told.contains("role:slave") && told.contains("master_link_status:up")
+        });
+        for other in &self.nodes {
+            other.eventually("know the replica", |other| {
+                other.ask::<Vec<String>>(&["CLUSTER", "REPLICAS", &name]).is_ok_and(|replicas| replicas.len() == 1)
+            });
+        }
+        replica
+    }
+
+    /// Waits until a node follows another.
+    pub fn until_following(&self, replica: &Server, master: &Server) {
+        replica.eventually("follow", |replica| {
+            let told: String = replica.ask(&["INFO", "replication"]).unwrap_or_default();
+            told.contains(&format!("master_port:{}", master.port)) && told.contains("master_link_status:up")
+        });
+        let name: String = replica.ask(&["CLUSTER", "MYID"]).expect("a name");
+        for other in self.nodes.iter().chain([master]) {
+            other.eventually("know who follows", |other| {
+                let nodes: String = other.ask(&["CLUSTER", "NODES"]).unwrap_or_default();
+                let follows = |line: &str| line.starts_with(&name) && line.contains("slave") && !line.contains("fail");
+                nodes.lines().any(follows)
+            });
+        }
     }
 }
 
@@ -240,6 +277,25 @@ impl Watched {
             });
         }
         watched
+    }
+
+    /// Waits until one of the servers follows the other, and all Sentinels know it.
+    pub fn until_following(&self, replica: &Server, master: &Server) {
+        replica.eventually("follow", |replica| {
+            let told: String = replica.ask(&["INFO", "replication"]).unwrap_or_default();
+            told.contains(&format!("master_port:{}", master.port)) && told.contains("master_link_status:up")
+        });
+        for sentinel in &self.sentinels {
+            sentinel.eventually("know who follows", |sentinel| {
+                let known: Vec<Vec<String>> = sentinel.ask(&["SENTINEL", "REPLICAS", MASTER]).unwrap_or_default();
+                let field = |known: &[String], name: &str| {
+                    known.chunks(2).find(|pair| pair[0] == name).map(|pair| pair[1].clone()).unwrap_or_default()
+                };
+                known.iter().any(|known| {
+                    field(known, "port") == replica.port.to_string() && field(known, "master-link-status") == "ok"
+                })
+            });
+        }
     }
 
     /// Hosts and ports of the Sentinels.

@@ -45,6 +45,8 @@ pub struct Plan {
     pub hang_up: u64,
     /// What each account may spend.
     pub spending: Option<Spending>,
+    /// Whether short-lived state keeps final answers for repeats.
+    pub keeps_answers: bool,
 }
 
 /// Limits of each account, and where its days begin.
@@ -155,6 +157,7 @@ impl Plan {
             crashes: (0..crashes).map(|_| random.between(1, 250)).collect(),
             hang_up: rate(300),
             spending: random.chance(500).then(|| Spending::draw(random)),
+            keeps_answers: random.chance(500),
         }
     }
 
@@ -174,6 +177,7 @@ impl Plan {
             crashes: Vec::new(),
             hang_up: 0,
             spending: None,
+            keeps_answers: false,
         }
     }
 

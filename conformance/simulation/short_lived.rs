@@ -1,7 +1,9 @@
 //! Short-lived state and secrets as one life of a gateway reaches them.
 //!
-//! Invariant: the store behind may be empty again at any moment, and may not answer; its verbs are the real adapter's.
+//! Invariant: the store behind may be empty again at any moment, and may not answer; its verbs are the real adapter's,
+//! except that it keeps final answers in some runs, as the stores of gateways do; here they are kept and lost by the plan.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,15 +19,34 @@ use onbill::domain::ids::{CorrelationId, PartnerId, Reference};
 use onbill::domain::notification::{Claim, ContentDigest, NotificationKey};
 use onbill::domain::pin::{Pin, PinDigest, StoredPin, Verdict};
 use onbill::domain::rate::SharedRate;
-use onbill::domain::transaction::TransactionKey;
-use onbill::ports::ephemeral::{Ephemeral, EphemeralUnavailable, Flight, Issued, PinSlot, Texted, Ticket};
+use onbill::domain::transaction::{Compared, TransactionKey};
+use onbill::ports::ephemeral::{Ephemeral, EphemeralUnavailable, FinalAnswer, Flight, Issued, PinSlot, Texted, Ticket};
 use onbill::ports::secrets::{Purpose, Secrets};
 
 use super::mutation::Mutation;
 use super::world::{Place, cause};
 
 /// Short-lived state that can be lost as a whole.
-pub struct Lossy(Mutex<Arc<MemoryEphemeral>>);
+pub struct Lossy(Mutex<Arc<Kept>>);
+
+/// What is lost at once.
+pub struct Kept {
+    store: MemoryEphemeral,
+    answers: Mutex<HashMap<TransactionKey, (Compared, FinalAnswer)>>,
+}
+
+impl Kept {
+    /// The final answer of the very same request.
+    fn answer(&self, key: &TransactionKey, request: &Compared) -> Option<FinalAnswer> {
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.get(key).filter(|(answered, _)| answered == request).map(|(_, answer)| answer.clone())
+    }
+
+    fn keep(&self, key: &TransactionKey, (request, answer): (&Compared, &FinalAnswer)) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.insert(key.clone(), (request.clone(), answer.clone()));
+    }
+}
 
 impl Lossy {
     pub fn new() -> Self {
@@ -37,20 +58,21 @@ impl Lossy {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = fresh();
     }
 
-    fn now(&self) -> Arc<MemoryEphemeral> {
+    fn now(&self) -> Arc<Kept> {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-fn fresh() -> Arc<MemoryEphemeral> {
+fn fresh() -> Arc<Kept> {
     let bounds = Bounds {
         numbers_max: 100,
         proofs_max: 100,
         proofs_kept_minutes: 1,
         flights_max: 10_000,
         notifications_max: 100,
+        answers_max: 0,
     };
-    Arc::new(MemoryEphemeral::new(bounds))
+    Arc::new(Kept { store: MemoryEphemeral::new(bounds), answers: Mutex::default() })
 }
 
 /// Short-lived state as one life reaches it.
@@ -60,7 +82,7 @@ pub struct EphemeralPort {
 }
 
 impl EphemeralPort {
-    async fn reach(&self) -> Result<Arc<MemoryEphemeral>, EphemeralUnavailable> {
+    async fn reach(&self) -> Result<Arc<Kept>, EphemeralUnavailable> {
         self.place.step().await;
         self.place.world.travel(4).await;
         let (now_ms, plan) = (self.place.world.now_ms(), &self.place.world.plan);
@@ -81,7 +103,7 @@ impl Ephemeral for EphemeralPort {
         quota: SendQuota,
         now: Time,
     ) -> Result<Issued, EphemeralUnavailable> {
-        self.reach().await?.issue_pin(slot, pin, quota, now).await
+        self.reach().await?.store.issue_pin(slot, pin, quota, now).await
     }
 
     async fn redeem_pin(
@@ -90,7 +112,7 @@ impl Ephemeral for EphemeralPort {
         offered: &PinDigest,
         now: Time,
     ) -> Result<Verdict, EphemeralUnavailable> {
-        self.reach().await?.redeem_pin(slot, offered, now).await
+        self.reach().await?.store.redeem_pin(slot, offered, now).await
     }
 
     async fn pin_proved_at(
@@ -99,20 +121,25 @@ impl Ephemeral for EphemeralPort {
         within_minutes: u32,
         now: Time,
     ) -> Result<Option<Time>, EphemeralUnavailable> {
-        self.reach().await?.pin_proved_at(slot, within_minutes, now).await
+        self.reach().await?.store.pin_proved_at(slot, within_minutes, now).await
     }
 
     async fn forget_number(&self, number: &Msisdn) -> Result<(), EphemeralUnavailable> {
-        self.reach().await?.forget_number(number).await
+        self.reach().await?.store.forget_number(number).await
     }
 
     async fn begin_flight(
         &self,
         key: &TransactionKey,
+        request: Option<&Compared>,
         ticket: &Ticket,
         ttl: Duration,
     ) -> Result<Flight, EphemeralUnavailable> {
-        let begun = self.reach().await?.begin_flight(key, ticket, ttl).await;
+        let kept = self.reach().await?;
+        let begun = match request.and_then(|request| kept.answer(key, request)) {
+            Some(answer) => Ok(Flight::Answered(answer)),
+            None => kept.store.begin_flight(key, request, ticket, ttl).await,
+        };
         self.place.step().await;
         if self.place.world.strikes(self.place.world.plan.ephemeral_answer_lost) {
             return Err(EphemeralUnavailable(cause("the answer of short-lived state was lost")));
@@ -120,15 +147,18 @@ impl Ephemeral for EphemeralPort {
         if self.place.world.mutation == Mutation::NoUniqueness { Ok(Flight::Begun) } else { begun }
     }
 
-    async fn end_flight(&self, key: &TransactionKey, ticket: &Ticket) {
-        if let Ok(store) = self.reach().await {
-            store.end_flight(key, ticket).await;
+    async fn end_flight(&self, key: &TransactionKey, ticket: &Ticket, left: Option<(&Compared, &FinalAnswer)>) {
+        if let Ok(kept) = self.reach().await {
+            if let Some(left) = left.filter(|_| self.place.world.plan.keeps_answers) {
+                kept.keep(key, left);
+            }
+            kept.store.end_flight(key, ticket, left).await;
         }
         self.place.step().await;
     }
 
     async fn await_flight(&self, key: &TransactionKey, wait_max: Duration) -> Result<(), EphemeralUnavailable> {
-        let waited = self.reach().await?.await_flight(key, wait_max).await;
+        let waited = self.reach().await?.store.await_flight(key, wait_max).await;
         self.place.step().await;
         waited
     }
@@ -140,12 +170,12 @@ impl Ephemeral for EphemeralPort {
         ticket: &Ticket,
         now: Time,
     ) -> Result<Claim, EphemeralUnavailable> {
-        self.reach().await?.claim_notification(key, content, ticket, now).await
+        self.reach().await?.store.claim_notification(key, content, ticket, now).await
     }
 
     async fn settle_notification(&self, key: &NotificationKey, ticket: &Ticket, texted: Texted) {
-        if let Ok(store) = self.reach().await {
-            store.settle_notification(key, ticket, texted).await;
+        if let Ok(kept) = self.reach().await {
+            kept.store.settle_notification(key, ticket, texted).await;
         }
     }
 
@@ -156,11 +186,11 @@ impl Ephemeral for EphemeralPort {
         wanted: u32,
         now: Time,
     ) -> Result<u32, EphemeralUnavailable> {
-        self.reach().await?.lease_rate(partner, rate, wanted, now).await
+        self.reach().await?.store.lease_rate(partner, rate, wanted, now).await
     }
 
     async fn check(&self) -> Result<(), EphemeralUnavailable> {
-        self.reach().await?.check().await
+        self.reach().await?.store.check().await
     }
 }
 

@@ -137,11 +137,22 @@ impl CorrelationId {
         well_formed.then(|| Self(Arc::from(text)))
     }
 
+    /// One that the gateway makes: 32 hexadecimal digits.
+    #[must_use]
+    pub fn from_bits(bits: u128) -> Self {
+        let digits = bits.to_be_bytes().map(|byte| [byte >> 4, byte & 15].map(hex_digit));
+        Self(Arc::from(&*String::from_utf8_lossy(digits.as_flattened())))
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+const fn hex_digit(nibble: u8) -> u8 {
+    if nibble < 10 { b'0'.saturating_add(nibble) } else { b'a'.saturating_add(nibble).saturating_sub(10) }
 }
 
 /// The name under which a CSP knows a transaction: 128 bits, the same for ever for one key.

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tokio::time::Instant;
 
@@ -24,7 +25,7 @@ const OK: &str = "ok";
 /// The code of a call whose caller did not wait for the answer.
 const ABANDONED: &str = "abandoned";
 /// The method of a call to something that is not there.
-const UNKNOWN: &str = "unknown";
+pub const UNKNOWN: &str = "unknown";
 /// The partner of a call that has shown none.
 const NOBODY: &str = "none";
 /// A call that takes longer counts as down.
@@ -91,7 +92,7 @@ struct Slo {
 }
 
 /// Handles of one method.
-struct OfMethod {
+pub struct OfMethod {
     rpc: String,
     /// By partner, face and end.
     ended: Vec<OnceLock<Counter>>,
@@ -121,28 +122,25 @@ impl OfMethod {
     }
 }
 
-/// Handles of all methods and partners.
+/// Handles of what belongs to no method, and the places of partners.
 pub struct Measures {
-    methods: HashMap<String, OfMethod>,
     unknown: OfMethod,
     /// The places of partners; 0 is nobody's.
-    partners: HashMap<PartnerId, usize>,
+    partners: HashMap<PartnerId, usize, RandomState>,
     words: Vec<String>,
     replays: Vec<Counter>,
     in_flight: Gauge,
 }
 
 impl Measures {
-    /// Handles for the methods with these paths, and these partners.
-    pub fn new<'a>(paths: impl Iterator<Item = &'a String>, partners: impl Iterator<Item = PartnerId>) -> Self {
+    /// Handles for these partners.
+    pub fn new(partners: impl Iterator<Item = PartnerId>) -> Self {
         let ids: Vec<PartnerId> = partners.collect();
         let words: Vec<String> =
             std::iter::once(NOBODY).chain(ids.iter().map(PartnerId::as_str)).map(str::to_owned).collect();
-        let of = |rpc: &str| OfMethod::new(rpc, words.len());
         let replays = words.iter().map(|partner| counter!(REPLAYS.name, "partner" => partner.clone())).collect();
         Self {
-            methods: paths.map(|path| (path.clone(), of(path.trim_start_matches('/')))).collect(),
-            unknown: of(UNKNOWN),
+            unknown: OfMethod::new(UNKNOWN, words.len()),
             partners: ids.into_iter().enumerate().map(|(place, id)| (id, place.saturating_add(1))).collect(),
             replays,
             in_flight: gauge!(IN_FLIGHT.name),
@@ -150,13 +148,19 @@ impl Measures {
         }
     }
 
-    /// Watches a call from its beginning.
+    /// Handles for a method, by service and method.
     #[must_use]
-    pub fn begin(&self, path: &str, face: Face) -> Watched<'_> {
+    pub fn of(&self, rpc: &str) -> OfMethod {
+        OfMethod::new(rpc, self.words.len())
+    }
+
+    /// Watches a call from its beginning; `None` is a call to something that is not there.
+    #[must_use]
+    pub fn begin<'a>(&'a self, method: Option<&'a OfMethod>, face: Face) -> Watched<'a> {
         self.in_flight.increment(1.0);
         Watched {
             measures: self,
-            method: self.methods.get(path).unwrap_or(&self.unknown),
+            method: method.unwrap_or(&self.unknown),
             face,
             partner: 0,
             began: Instant::now(),
@@ -182,6 +186,12 @@ impl Watched<'_> {
     pub fn belongs_to(&mut self, partner: &PartnerId, trail: &Trail) {
         self.partner = self.measures.partners.get(partner).copied().unwrap_or_default();
         self.trail = Some(trail.clone());
+    }
+
+    /// When it came.
+    #[must_use]
+    pub const fn began(&self) -> Instant {
+        self.began
     }
 
     /// It has an answer.

@@ -23,38 +23,31 @@
 mod auditing;
 mod deadline;
 mod gate;
+mod methods;
 mod noting;
 mod places;
 mod seen;
 
-use std::collections::{HashMap, HashSet};
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::BodyExt;
-use tokio::time::Instant;
 use tonic::body::Body;
-use tonic::service::Routes;
-use tower::util::BoxCloneSyncService;
-use tower::{Service, ServiceExt};
-use tracing::Instrument;
 
 pub use self::deadline::{Bounds, NamedDeadline};
 use self::deadline::{named_deadline, time_allowed};
 use self::gate::{Admitted, Gate, Refused};
+use self::methods::{Method, Methods};
 use self::noting::Noting;
 pub use self::places::Places;
 use self::seen::Seen;
 use super::auth::Callers;
 use super::certification::page::Page;
-use super::json::JsonFace;
+use super::grpc::Services;
 use super::json::findings::Findings;
+use super::json::{Inner, InnerAnswer, JsonFace};
 use super::measures::Measures;
 use super::status::ApiError;
 use super::wire;
@@ -62,6 +55,7 @@ use crate::domain::catalogue::{ErrorCode, Violation};
 use crate::domain::certification::Face;
 use crate::domain::ids::CorrelationId;
 use crate::domain::trace::Trace;
+use crate::flows::about::About;
 use crate::flows::certification::Certification;
 use crate::flows::rate::{Rates, Standing};
 use crate::flows::{Caller, Gateway};
@@ -69,13 +63,34 @@ use crate::ports::audit::Audit;
 
 /// The header that ties one request's traces together.
 const CORRELATION_HEADER: HeaderName = HeaderName::from_static("x-correlation-id");
+/// Headers of a trace: W3C's, and those of B3.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const B3_TRACE: HeaderName = HeaderName::from_static("x-b3-traceid");
+const B3_SPAN: HeaderName = HeaderName::from_static("x-b3-spanid");
+const B3_PARENT: HeaderName = HeaderName::from_static("x-b3-parentspanid");
+const B3_SAMPLED: HeaderName = HeaderName::from_static("x-b3-sampled");
 /// Paths that need no key: health and reflection, each below its service's name.
 const OPEN_PREFIXES: [&str; 2] = ["/grpc.health.v1.", "/grpc.reflection."];
 /// How long a flow may take to notice by itself that its deadline has passed.
 const DEADLINE_GRACE: Duration = Duration::from_millis(250);
 
-/// A service that runs in process.
-pub type InProcess = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+/// A request as it came in, before anything that it says is looked at.
+#[derive(Debug, Clone)]
+struct Arrival {
+    correlation: CorrelationId,
+    trace: Trace,
+    face: Face,
+}
+
+impl Arrival {
+    /// Takes it out of a request. What did not come through [`Front`] is of the gateway's own making.
+    fn of(request: &mut Request<Body>, gateway: &Gateway) -> Self {
+        request.extensions_mut().remove().unwrap_or_else(|| {
+            let correlation = gateway.secrets.fresh_correlation_id();
+            Self { trace: Trace::begun_by(&correlation), correlation, face: Face::Grpc }
+        })
+    }
+}
 
 /// Correlation, then the face.
 #[derive(Clone)]
@@ -104,23 +119,28 @@ impl Front {
             sent.and_then(CorrelationId::parse).unwrap_or_else(|| self.gateway.secrets.fresh_correlation_id());
         let echoed = HeaderValue::from_str(correlation.as_str()).ok();
         let trace = trace(request.headers()).unwrap_or_else(|| Trace::begun_by(&correlation));
-        let span = tracing::info_span!("request", correlation = correlation.as_str(), trace = %trace.trace_id());
-        request.extensions_mut().insert(correlation);
-        request.extensions_mut().insert(trace);
+        let about = About { work: "request", correlation: correlation.clone(), trace };
         let face = if is_grpc(request.headers()) { Face::Grpc } else { Face::Json };
-        request.extensions_mut().insert(face);
+        request.extensions_mut().insert(Arrival { correlation, trace, face });
         let mut response = if face == Face::Grpc {
-            self.guard.clone().answer(request.map(Body::new)).instrument(span).await
+            about.scope(self.guard.answer(request.map(Body::new))).await
         } else if let Some(page) = self.page.as_ref().filter(|_| Page::has(request.uri().path())) {
-            page.answer(request).instrument(span).await
+            about.scope(Box::pin(page.answer(request))).await
         } else {
-            self.json(request).instrument(span).await
+            about.scope(Box::pin(self.json(request))).await
         };
-        if let Some(echoed) = echoed {
+        if let Some(mut echoed) = echoed {
+            once(&mut echoed);
             response.headers_mut().insert(CORRELATION_HEADER, echoed);
         }
         response
     }
+}
+
+/// Says of a value that it does not come again, so that no table of header compression gives up another for it (RFC 7541
+/// section 6.2.3).
+fn once(value: &mut HeaderValue) {
+    value.set_sensitive(true);
 }
 
 impl Front {
@@ -129,21 +149,24 @@ impl Front {
     where
         B: http_body::Body<Data = Bytes>,
     {
-        let Some(path) = self.json.rpc(request.method(), request.uri().path()) else {
+        let layers = &*self.guard.0;
+        let rpc = self.json.rpc(request.method(), request.uri().path());
+        let Some((target, method)) = rpc.and_then(|(target, path)| Some((target, layers.methods.get(path)?))) else {
             return self.json.answer(request).await;
         };
-        match self.guard.0.gate.admit(&self.gateway, path, request.headers(), request.extensions()).await {
+        match layers.gate.admit(&self.gateway, method, request.headers(), request.extensions()).await {
             Ok(admitted) => {
                 request.extensions_mut().insert(admitted);
-                self.json.answer(request).await
+                self.json.answer_rpc(target, request).await
             }
             Err(Refused { error, standing, partner }) => {
-                let mut seen = Seen::begin(&self.guard.0, path, request.extensions());
-                if let Some(partner) = &partner {
-                    seen.belongs_to(partner);
+                if let Some(arrival) = request.extensions().get::<Arrival>() {
+                    let mut seen = Seen::begin(layers, Some(method), arrival);
+                    if let Some(partner) = &partner {
+                        seen.belongs_to(partner);
+                    }
+                    seen.refused(&error);
                 }
-                seen.refused(&error);
-                drop(seen);
                 let mut response = self.json.refuse(&error, request).await;
                 gate::tell(standing, response.headers_mut());
                 response
@@ -154,12 +177,12 @@ impl Front {
 
 /// The trace that a request is part of: W3C `traceparent`, else B3. What is not well formed is as good as none.
 fn trace(headers: &HeaderMap) -> Option<Trace> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let b3 = || {
-        let (parent, sampled) = (text("x-b3-parentspanid"), text("x-b3-sampled"));
-        Trace::from_b3(text("x-b3-traceid")?, text("x-b3-spanid")?, parent, sampled)
+        let (trace, span) = (text(&B3_TRACE)?, text(&B3_SPAN)?);
+        Trace::from_b3(trace, span, text(&B3_PARENT), text(&B3_SAMPLED))
     };
-    text("traceparent").and_then(Trace::from_w3c).or_else(b3)
+    text(&TRACEPARENT).and_then(Trace::from_w3c).or_else(b3)
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
@@ -175,28 +198,11 @@ struct Layers {
     gateway: Arc<Gateway>,
     gate: Gate,
     bounds: Bounds,
-    /// The fields of each method in the order in which violations are listed.
-    fields: HashMap<String, Vec<String>>,
+    methods: Methods,
     measures: Measures,
-    routes: Routes,
+    services: Services,
     certification: Option<Arc<Certification>>,
     audit: Option<Arc<dyn Audit>>,
-}
-
-/// The methods that need a key, and the fields of each in the order in which violations are listed.
-fn methods(
-    descriptors: &[u8],
-    services: &[&str],
-) -> Result<HashMap<String, Vec<String>>, prost_reflect::DescriptorError> {
-    let pool = prost_reflect::DescriptorPool::decode(descriptors)?;
-    let mut fields = HashMap::new();
-    let known = services.iter().filter_map(|name| pool.get_service_by_name(name));
-    for method in known.flat_map(|service| service.methods().collect::<Vec<_>>()) {
-        let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
-        let names = method.input().fields().map(|field| field.json_name().to_owned()).collect();
-        fields.insert(path, names);
-    }
-    Ok(fields)
 }
 
 /// What holds for every call, whichever service it is for.
@@ -214,7 +220,7 @@ pub struct Passage {
 }
 
 impl Guard {
-    /// Puts the layers around a service.
+    /// Puts the layers around the services.
     ///
     /// # Errors
     /// The descriptor set cannot be read.
@@ -223,25 +229,24 @@ impl Guard {
         callers: Callers,
         passage: Passage,
         descriptors: &[u8],
-        services: &[&str],
-        routes: Routes,
+        services: Services,
     ) -> Result<Self, prost_reflect::DescriptorError> {
         let Passage { bounds, places, rates, certification, audit } = passage;
-        let fields = methods(descriptors, services)?;
-        let measures = Measures::new(fields.keys(), gateway.directory.partners().map(|partner| partner.id.clone()));
-        let gate = Gate::new(callers, rates, places, fields.keys().cloned().collect::<HashSet<_>>());
-        Ok(Self(Arc::new(Layers { gateway, gate, bounds, fields, measures, routes, certification, audit })))
+        let measures = Measures::new(gateway.directory.partners().map(|partner| partner.id.clone()));
+        let methods = Methods::read(descriptors, &services.keyed, &measures)?;
+        let gate = Gate::new(callers, rates, places);
+        Ok(Self(Arc::new(Layers { gateway, gate, bounds, methods, measures, services, certification, audit })))
     }
 
-    /// The guard as a service, for the transcoder to call.
-    #[must_use]
-    pub fn in_process(&self) -> InProcess {
-        BoxCloneSyncService::new(self.clone())
-    }
-
-    async fn answer(self, request: Request<Body>) -> Response<Body> {
-        let (mut seen, mut standing) = (Seen::begin(&self.0, request.uri().path(), request.extensions()), None);
-        let passed = self.0.pass(request, &mut seen, &mut standing).await;
+    async fn answer(&self, mut request: Request<Body>) -> Response<Body> {
+        let layers = &*self.0;
+        let arrival = Arrival::of(&mut request, &layers.gateway);
+        let method = layers.methods.get(request.uri().path());
+        let (mut seen, mut standing) = (Seen::begin(layers, method, &arrival), None);
+        let passed = match method {
+            Some(method) => layers.pass(request, method, arrival, &mut seen, &mut standing).await,
+            None => Box::pin(layers.open(request)).await,
+        };
         seen.answered(&passed);
         drop(seen);
         let mut response = match passed {
@@ -253,42 +258,40 @@ impl Guard {
     }
 }
 
-impl Service<Request<Body>> for Guard {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+impl Inner for Guard {
+    fn call(&self, request: Request<Body>) -> InnerAnswer {
         let guard = self.clone();
-        Box::pin(async move { Ok(guard.answer(request).await) })
+        Box::pin(async move { guard.answer(request).await })
     }
 }
 
 impl Layers {
+    /// What needs no key, and what is not there.
+    async fn open(&self, request: Request<Body>) -> Result<Response<Body>, ApiError> {
+        if !OPEN_PREFIXES.iter().any(|prefix| request.uri().path().starts_with(prefix)) {
+            return Err(ApiError::new(ErrorCode::NotFound));
+        }
+        let response = self.services.serve(request).await;
+        // Their statuses are their own protocols' (NOT_FOUND of a health check, say); only a method that is not there is
+        // the contract's to tell.
+        let status = tonic::Status::from_header_map(response.headers());
+        match status.map(|status| status.code()) {
+            Some(tonic::Code::Unimplemented) => Err(ApiError::new(ErrorCode::NotFound)),
+            Some(_) | None => Ok(response),
+        }
+    }
+
     async fn pass(
         &self,
         mut request: Request<Body>,
+        method: &Method,
+        arrival: Arrival,
         seen: &mut Seen<'_>,
         standing: &mut Option<Standing>,
     ) -> Result<Response<Body>, ApiError> {
-        let path = request.uri().path();
-        if OPEN_PREFIXES.iter().any(|prefix| path.starts_with(prefix)) {
-            let response = self.serve(request).await;
-            // Their statuses are their own protocols' (NOT_FOUND of a health check, say); only a method that is not
-            // there is the contract's to tell.
-            let status = tonic::Status::from_header_map(response.headers());
-            return match status.map(|status| status.code()) {
-                Some(tonic::Code::Unimplemented) => Err(ApiError::new(ErrorCode::NotFound)),
-                Some(_) | None => Ok(response),
-            };
-        }
         let passed = match request.extensions_mut().remove::<Admitted>() {
             Some(admitted) => Ok(admitted),
-            None => self.gate.admit(&self.gateway, request.uri().path(), request.headers(), request.extensions()).await,
+            None => self.gate.admit(&self.gateway, method, request.headers(), request.extensions()).await,
         };
         // Holds the place of the call until it is answered.
         let admitted = passed.map_err(|refused| {
@@ -301,54 +304,52 @@ impl Layers {
         *standing = admitted.standing;
         let partner = Arc::clone(&admitted.partner);
         seen.belongs_to(&partner);
-        let correlation = request.extensions_mut().remove::<CorrelationId>();
-        let correlation = correlation.unwrap_or_else(|| self.gateway.secrets.fresh_correlation_id());
-        let now = Instant::now();
+        let now = seen.began();
         let deadline = now.checked_add(time_allowed(request.headers(), &self.bounds)).unwrap_or(now);
+        let Arrival { correlation, face, .. } = arrival;
         let caller = Caller { partner, correlation, trail: seen.trail(), deadline };
-        let noting = self
-            .certification
-            .as_ref()
-            .and_then(|seen| Noting::of(seen, &self.gateway.directory, &mut request, &caller));
-        seen.is_let_in(&mut request, &caller);
-        let answered = self.within_deadline(request, caller).await;
+        let noting = match (&self.certification, method.rpc) {
+            (Some(certification), Some(rpc)) => {
+                Noting::of(certification, &self.gateway.directory, &mut request, rpc, face, &caller)
+            }
+            (_, _) => None,
+        };
+        seen.is_let_in(&mut request, method, &caller);
+        let answered = self.within_deadline(request, method, caller).await;
         if let Some(mut noting) = noting {
-            noting.look_at_phone().await;
+            Box::pin(noting.look_at_phone()).await;
             noting.note(&answered);
         }
         answered
     }
 
     /// Shape, and the service.
-    async fn within_deadline(&self, mut request: Request<Body>, caller: Caller) -> Result<Response<Body>, ApiError> {
+    async fn within_deadline(
+        &self,
+        mut request: Request<Body>,
+        method: &Method,
+        caller: Caller,
+    ) -> Result<Response<Body>, ApiError> {
         if let Some(findings) = request.extensions_mut().remove::<Findings>() {
-            return Err(self.shape(request, &findings, &caller).await);
+            return Err(Box::pin(self.shape(request, method, &findings, &caller)).await);
         }
-        let caller_time = caller.time_left();
+        let until = caller.deadline.checked_add(DEADLINE_GRACE).unwrap_or(caller.deadline);
         request.extensions_mut().insert(caller);
         if let Some(named) = named_deadline(request.headers(), &self.bounds) {
             request.extensions_mut().insert(named);
         }
-        match tokio::time::timeout(caller_time.saturating_add(DEADLINE_GRACE), self.serve(request)).await {
+        match tokio::time::timeout_at(until, self.services.serve(request)).await {
             Ok(response) => Ok(contractual(response)),
             Err(_elapsed) => Err(ApiError::new(ErrorCode::ServiceUnavailable).retry_after(super::grpc::RETRY_AFTER_S)),
         }
     }
 
-    async fn serve(&self, request: Request<Body>) -> Response<Body> {
-        match self.routes.clone().oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        }
-    }
-
     /// Answers a request that JSON could not wholly bring across: its findings, and what the domain says of the rest.
-    async fn shape(&self, request: Request<Body>, findings: &Findings, caller: &Caller) -> ApiError {
+    async fn shape(&self, request: Request<Body>, method: &Method, findings: &Findings, caller: &Caller) -> ApiError {
         let found = findings.listed.iter().map(|finding| finding.violation.clone());
         if findings.whole_body {
             return ApiError::invalid(found.collect());
         }
-        let path = request.uri().path().to_owned();
         let left_out: Vec<&str> = findings.listed.iter().map(|finding| finding.violation.field.as_ref()).collect();
         // The frame that the transcoder has made: five bytes, then the message.
         let frame = match request.into_body().collect().await {
@@ -356,9 +357,8 @@ impl Layers {
             Err(_) => Bytes::new(),
         };
         let message = frame.get(5..).unwrap_or_default();
-        let order = self.fields.get(&path).map(Vec::as_slice).unwrap_or_default();
-        let position = |violation: &Violation| order.iter().position(|name| *name == violation.field);
-        let mut listed: Vec<Violation> = wire::violations(&path, message, &left_out, &self.gateway, caller);
+        let position = |violation: &Violation| method.fields.iter().position(|name| *name == violation.field);
+        let mut listed: Vec<Violation> = wire::violations(&method.path, message, &left_out, &self.gateway, caller);
         listed.retain(|violation| !left_out.contains(&violation.field.as_ref()));
         listed.extend(found);
         // Stable, so that unknown fields stay last and as they came.

@@ -12,13 +12,13 @@ use tokio::time::Instant;
 
 use super::charge::{Ask, work};
 use super::forget::recall;
-use super::{Gateway, Stop};
+use super::{Gateway, Stop, about};
 use crate::domain::catalogue::outcome;
 use crate::domain::ids::ExtTransactionId;
 use crate::domain::transaction::replay::Recalled;
 use crate::domain::transaction::{Refusal, State, Status, Transaction};
 use crate::ports::Cause;
-use crate::ports::ephemeral::{EphemeralUnavailable, Flight, Ticket};
+use crate::ports::ephemeral::{EphemeralUnavailable, FinalAnswer, Flight, Ticket};
 use crate::ports::measures::FLIGHTS_MISSED;
 
 /// How often a record that somebody else works on is looked at again.
@@ -69,6 +69,27 @@ impl Answered {
             status: record.state.status().unwrap_or(Status::Pending),
             description: Arc::from(record.message()),
             origin,
+        }
+    }
+
+    /// What was answered to the same request before.
+    fn again(ask: &Ask, answer: FinalAnswer) -> Self {
+        Self {
+            ext_transaction_id: ask.request.key.ext_transaction_id.clone(),
+            status: answer.status,
+            description: answer.description,
+            origin: Origin::Replayed,
+        }
+    }
+
+    /// The answer as repeats may be given it without a look into the ledger. What is not Pending was read of a record
+    /// that the ledger has.
+    fn to_keep(&self) -> Option<FinalAnswer> {
+        match self.status {
+            Status::Success | Status::Failure => {
+                Some(FinalAnswer { status: self.status, description: Arc::clone(&self.description) })
+            }
+            Status::Pending => None,
         }
     }
 
@@ -184,8 +205,9 @@ pub(super) async fn answer(gateway: &Arc<Gateway>, ask: Ask) -> Result<Answered,
     let ticket = gateway.ticket();
     let patience = PATIENCE.min(ask.caller.time_left().checked_div(2).unwrap_or_default());
     loop {
-        match gateway.ephemeral.begin_flight(&ask.request.key, &ticket, ttl).await {
+        match gateway.ephemeral.begin_flight(&ask.request.key, Some(&ask.request.compared), &ticket, ttl).await {
             Ok(Flight::Begun) => return start(gateway, ask, ticket).await.into_answer(),
+            Ok(Flight::Answered(answer)) => return Ok(Answered::again(&ask, answer)),
             // Without the store duplicates cannot wait for one another; the ledger still tells them apart.
             Err(error) => {
                 alone(&error);
@@ -284,11 +306,13 @@ async fn start(gateway: &Arc<Gateway>, ask: Ask, ticket: Ticket) -> Told {
         let (gateway, ask, stage) = (Arc::clone(gateway), ask.clone(), Arc::clone(&stage));
         async move {
             let answer = work(&gateway, &ask, &stage).await;
-            gateway.ephemeral.end_flight(&ask.request.key, &ticket).await;
+            let left = answer.as_ref().ok().and_then(Answered::to_keep);
+            let left = left.as_ref().map(|left| (&ask.request.compared, left));
+            gateway.ephemeral.end_flight(&ask.request.key, &ticket, left).await;
             answer
         }
     };
-    let mut task = gateway.tasks.spawn(tracing::Instrument::in_current_span(flight));
+    let mut task = gateway.tasks.spawn(about::inherited(flight));
     let failed = match tokio::time::timeout(ask.caller.time_left(), &mut task).await {
         Ok(Ok(answer)) => return Told::ByFlight(answer),
         Ok(Err(error)) => Cause::new(error),

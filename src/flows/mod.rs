@@ -47,6 +47,7 @@ pub mod forget;
 pub mod sandbox;
 pub mod certification;
 pub mod trail;
+pub mod about;
 
 use self::trail::{Asking, Trail};
 

@@ -7,10 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::Instrument;
-
 use super::flight::Origin;
-use super::{Caller, Gateway, Stop, account};
+use super::{Caller, Gateway, Stop, about, account};
 use crate::domain::account::{Purpose, admit};
 use crate::domain::address::{Address, Msisdn};
 use crate::domain::catalogue::{Violation, field, reason};
@@ -57,7 +55,7 @@ pub async fn send(
         let (gateway, profile, caller) = (Arc::clone(gateway), Arc::clone(profile), caller.clone());
         async move { once(&gateway, &caller, &profile, key, &notification).await }
     };
-    let task = gateway.tasks.spawn(work.in_current_span());
+    let task = gateway.tasks.spawn(about::inherited(work));
     match tokio::time::timeout(caller.time_left(), task).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => Err(Stop::Unavailable(Cause::new(error))),

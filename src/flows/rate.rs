@@ -9,6 +9,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
 use governor::clock::{Clock as _, MonotonicClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
@@ -58,7 +59,7 @@ pub struct Over {
 /// The rates of a directory's partners.
 pub struct Rates {
     sharing: Sharing,
-    meters: HashMap<PartnerId, Arc<Meter>>,
+    meters: HashMap<PartnerId, Arc<Meter>, RandomState>,
 }
 
 impl Rates {
@@ -170,7 +171,7 @@ impl Meter {
         clock: &dyn Clock,
     ) -> Result<Standing, Over> {
         if let Some(shared) = &self.shared {
-            shared.take(partner, self.rate, store, clock).await.map_err(|wait| self.over(wait))?;
+            Box::pin(shared.take(partner, self.rate, store, clock)).await.map_err(|wait| self.over(wait))?;
         }
         let left = match self.whole.check() {
             Ok(left) => left.remaining_burst_capacity(),

@@ -7,8 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::Instrument as _;
-
+use super::about::About;
 use super::booking;
 use super::flight::{Answered, reread};
 use super::trail::{Asking, Trail};
@@ -51,21 +50,21 @@ async fn unless_in_flight(gateway: &Gateway, record: Transaction) -> Result<(), 
     let key = record.key.clone();
     let ttl = Duration::from_secs(u64::from(gateway.bounds.lease_s));
     let ticket = gateway.ticket();
-    match gateway.ephemeral.begin_flight(&key, &ticket, ttl).await {
+    match gateway.ephemeral.begin_flight(&key, None, &ticket, ttl).await {
         Ok(Flight::Underway) => return Ok(()),
-        Ok(Flight::Begun) => {}
+        // What was answered counts for repeats alone: here the ledger says that the record is open.
+        Ok(Flight::Begun | Flight::Answered(_)) => {}
         // Without the store the lease alone keeps workers apart.
         Err(error) => tracing::debug!(cause = ?error.0, "a record is reconciled without a flight"),
     }
     let correlation = gateway.secrets.fresh_correlation_id();
     let trace = Trace::begun_by(&correlation);
-    let correlation_text = correlation.as_str().to_owned();
+    let about = About { work: "reconcile", correlation: correlation.clone(), trace };
     let (trail, mut span) = Trail::lead(trace, gateway.spans.as_ref(), Side::Own, "reconcile");
     span.note("onbill.reference", || record.reference.to_string().into());
     let asked = |profile: &CspProfile, asking: &Asking| call(profile, correlation, asking.trace(), Duration::MAX);
-    let logged = tracing::info_span!("reconcile", correlation = correlation_text, trace = %trace.trace_id());
-    let reconciled = span.end(one(gateway, record, &trail, asked).instrument(logged).await);
-    gateway.ephemeral.end_flight(&key, &ticket).await;
+    let reconciled = span.end(about.scope(one(gateway, record, &trail, asked)).await);
+    gateway.ephemeral.end_flight(&key, &ticket, None).await;
     reconciled.map(|_record| ())
 }
 

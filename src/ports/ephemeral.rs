@@ -1,10 +1,11 @@
-//! The port of state that may be lost at any moment without harm to money: PINs, who works on which key, and which
-//! notifications were sent.
+//! The port of state that may be lost at any moment without harm to money: PINs, who works on which key, what was
+//! answered last, and which notifications were sent.
 //!
 //! Invariant: nothing here decides whether money moves. Losing it costs PINs in flight and a little speed. `now` is
 //! always an argument, so that the gateway's clock rules; a store's own expiry only collects garbage. Each verb is one
 //! round trip.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,7 +18,7 @@ use crate::domain::ids::{InstanceId, PartnerId};
 use crate::domain::notification::{Claim, ContentDigest, NotificationKey};
 use crate::domain::pin::{PinDigest, StoredPin, Verdict};
 use crate::domain::rate::SharedRate;
-use crate::domain::transaction::TransactionKey;
+use crate::domain::transaction::{Compared, Status, TransactionKey};
 
 /// The store cannot answer. Charges go on without it; PIN calls are refused with 503.
 #[derive(Debug, Clone)]
@@ -64,12 +65,24 @@ impl Ticket {
 }
 
 /// What came of asking to work on a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Flight {
     /// Nobody else does: it is ours until it is ended, or its time is up.
     Begun,
     /// Somebody else does.
     Underway,
+    /// There is no need: the same request was answered a short while ago.
+    Answered(FinalAnswer),
+}
+
+/// The answer of a transaction whose outcome is final, and durable in the ledger. It never changes, so that who still
+/// knows it may give it again without asking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FinalAnswer {
+    /// Success or Failure.
+    pub status: Status,
+    /// The text for people.
+    pub description: Arc<str>,
 }
 
 /// What came of a text.
@@ -108,17 +121,21 @@ pub trait Ephemeral: Send + Sync {
     /// Forgets PINs, tries and counted sends of a number, for all partners.
     async fn forget_number(&self, number: &Msisdn) -> Result<(), EphemeralUnavailable>;
 
-    /// Asks to be the only one who works on a key, for at most `ttl`.
+    /// Asks to be the only one who works on a key, for at most `ttl`. Where `request` is given and a flight of the very
+    /// same request has left its final answer, a store that still knows it may answer that instead; another request under
+    /// the key is never answered so.
     async fn begin_flight(
         &self,
         key: &TransactionKey,
+        request: Option<&Compared>,
         ticket: &Ticket,
         ttl: Duration,
     ) -> Result<Flight, EphemeralUnavailable>;
 
     /// Ends the flight that was begun with this ticket, if it still is, and wakes those who wait for it. Worth calling
-    /// after a beginning of which the answer did not come.
-    async fn end_flight(&self, key: &TransactionKey, ticket: &Ticket);
+    /// after a beginning of which the answer did not come. `left` is what it has come to, where that is final and
+    /// durable: a store may keep it for repeats of the request, for a while.
+    async fn end_flight(&self, key: &TransactionKey, ticket: &Ticket, left: Option<(&Compared, &FinalAnswer)>);
 
     /// Waits until the flight of a key has ended, or for `wait_max`, whichever is first.
     async fn await_flight(&self, key: &TransactionKey, wait_max: Duration) -> Result<(), EphemeralUnavailable>;

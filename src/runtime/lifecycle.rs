@@ -502,8 +502,9 @@ impl Faces {
         let (places, rates) = (Arc::clone(&self.places), self.rates(&gateway));
         let passage = stack::Passage { bounds, places, rates, certification, audit: self.audit.clone() };
         let own = Arc::clone(&gateway);
-        let guard = Guard::new(own, callers, passage, pb::DESCRIPTORS, &services.keyed, services.routes)?;
-        let json = JsonFace::new(pb::DESCRIPTORS, &services.keyed, guard.in_process(), env!("CARGO_PKG_VERSION"))?
+        let keyed = services.keyed.clone();
+        let guard = Guard::new(own, callers, passage, pb::DESCRIPTORS, services)?;
+        let json = JsonFace::new(pb::DESCRIPTORS, &keyed, Arc::new(guard.clone()), env!("CARGO_PKG_VERSION"))?
             .waiting(milliseconds(config.server.body_read_timeout_ms));
         Ok(Living { front: Front::new(Arc::clone(&gateway), guard, json, page), gateway })
     }

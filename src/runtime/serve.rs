@@ -8,9 +8,11 @@ mod connections;
 mod watched;
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -182,7 +184,7 @@ async fn secured<A: Answers>(
     // Nothing is under way before the handshake is done, so whatever the connection is told ends it.
     let accepted = tokio::select! {
         accepted = tls.accept(stream) => accepted,
-        _told = service.connection.heard() => None,
+        _told = poll_fn(|context| service.connection.poll_heard(context)) => None,
     };
     if let Some((stream, peer)) = accepted {
         attend(builder, stream, Service { peer, ..service }).await;
@@ -198,21 +200,32 @@ where
     let connection = Arc::clone(&service.connection);
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&connection)));
     let mut served = pin!(builder.serve_connection(io, service));
-    loop {
-        tokio::select! {
-            ended = served.as_mut() => {
+    let mut has_given_way = false;
+    poll_fn(|context| {
+        // Of many requests that are answered at a time the first would be written alone, and so would the second: the
+        // connection lets the others go first, once, and writes what they have left in one piece.
+        if connection.is_shared() && !has_given_way {
+            has_given_way = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        has_given_way = false;
+        loop {
+            if let Poll::Ready(ended) = served.as_mut().poll(context) {
                 // A connection that breaks is its client's matter; what it had started goes on.
                 if let Err(error) = ended {
                     tracing::debug!(error, "a connection ended early");
                 }
-                return;
+                return Poll::Ready(());
             }
-            told = connection.heard() => match told {
-                Told::Go => served.as_mut().graceful_shutdown(),
-                Told::End => return,
-            },
+            match connection.poll_heard(context) {
+                Poll::Ready(Told::Go) => served.as_mut().graceful_shutdown(),
+                Poll::Ready(Told::End) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
         }
-    }
+    })
+    .await;
 }
 
 /// The answers of a port as hyper asks for them.

@@ -1,15 +1,23 @@
 //! Logs and metrics: set up once, before anything else.
 //!
 //! Invariant: logs go to standard error, so that standard output stays for what a command prints. Nothing personal is
-//! logged: types that hold it print masked.
+//! logged: types that hold it print masked. A line that is written for a request says for which ([`About`]); a request that
+//! writes none costs nothing.
 
+use std::fmt;
 use std::io::IsTerminal;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::flows::about::About;
 use crate::ports::measures;
 
 /// Bounds of the histograms' buckets, in seconds: from a replay to the longest deadline.
@@ -48,10 +56,64 @@ pub fn logs(filter: &str, format: Format) -> Result<(), TelemetryError> {
     let colours = std::io::stderr().is_terminal();
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     match format {
-        Format::Text => registry.with(layer).try_init()?,
-        Format::Json => registry.with(layer.json()).try_init()?,
+        Format::Text => registry.with(layer.event_format(TextLines)).try_init()?,
+        Format::Json => registry.with(layer.json().map_event_format(JsonLines)).try_init()?,
     }
     Ok(())
+}
+
+/// Lines for people: time, level, the request that they are about, what wrote them, and what it says.
+struct TextLines;
+
+impl<S, N> FormatEvent<S, N> for TextLines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut line: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        SystemTime.format_time(&mut line)?;
+        let metadata = event.metadata();
+        let colour = match *metadata.level() {
+            Level::ERROR => 31,
+            Level::WARN => 33,
+            Level::INFO => 32,
+            Level::DEBUG => 34,
+            Level::TRACE => 35,
+        };
+        if line.has_ansi_escapes() {
+            write!(line, " \u{1b}[{colour}m{:>5}\u{1b}[0m ", metadata.level())?;
+        } else {
+            write!(line, " {:>5} ", metadata.level())?;
+        }
+        if let Some(About { work, correlation, trace }) = About::current() {
+            write!(line, "{work}{{correlation=\"{}\" trace={}}}: ", correlation.as_str(), trace.trace_id())?;
+        }
+        write!(line, "{}: ", metadata.target())?;
+        context.field_format().format_fields(line.by_ref(), event)?;
+        writeln!(line)
+    }
+}
+
+/// Lines for machines: one JSON object each, with the request that it is about as `span`.
+struct JsonLines<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for JsonLines<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut line: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let Some(About { work, correlation, trace }) = About::current() else {
+            return self.0.format_event(context, line, event);
+        };
+        let mut text = String::new();
+        self.0.format_event(context, Writer::new(&mut text), event)?;
+        let open = text.trim_end().strip_suffix('}').ok_or(fmt::Error)?;
+        // Neither of the two has a character that JSON would escape.
+        let (correlation, trace) = (correlation.as_str(), trace.trace_id());
+        writeln!(line, r#"{open},"span":{{"correlation":"{correlation}","trace":"{trace}","name":"{work}"}}}}"#)
+    }
 }
 
 /// Sets metrics up and answers what prints them.

@@ -17,6 +17,8 @@ pub(super) const GENESIS: Hash = [0; 32];
 const BEFORE_HASH: &[u8] = b",\"hash\":\"";
 /// What stands after it.
 const AFTER_HASH: &[u8] = b"\"}";
+/// Room for most lines.
+const TEXT_BYTES: usize = 512;
 /// Digits of a hash.
 const DIGITS: usize = 64;
 
@@ -24,11 +26,9 @@ const DIGITS: usize = 64;
 pub(super) type Hash = [u8; 32];
 
 pub(super) fn to_hex(hash: &Hash) -> String {
-    hash.iter().fold(String::with_capacity(DIGITS), |mut text, byte| {
-        // Writing to a text cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    const DIGIT: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let digit = |nibble: u8| DIGIT.get(usize::from(nibble)).copied().unwrap_or_default();
+    hash.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 pub(super) fn from_hex(text: &str) -> Option<Hash> {
@@ -48,24 +48,42 @@ fn link(previous: &Hash, body: &[u8]) -> Hash {
     Sha256::new().chain_update(previous).chain_update(body).finalize().into()
 }
 
-/// The text of an entry, without its hash.
+/// The text of an entry, without its hash. It is written as it is read, member by member: there is one for each charge.
 pub(super) fn body(seq: u64, at: Time, entry: &Entry) -> String {
-    let mut members = Map::new();
-    members.insert("seq".to_owned(), seq.into());
-    members.insert("at".to_owned(), format!("{at:.3}").into());
-    let who = match &entry.who {
-        Who::Partner(id) => format!("partner:{id}"),
-        Who::Operator(name) => format!("operator:{name}"),
-        Who::Gateway => "gateway".to_owned(),
-        Who::Nobody => "nobody".to_owned(),
+    let mut text = String::with_capacity(TEXT_BYTES);
+    let (kind, name) = match &entry.who {
+        Who::Partner(id) => ("partner:", id.as_str()),
+        Who::Operator(name) => ("operator:", &**name),
+        Who::Gateway => ("gateway", ""),
+        Who::Nobody => ("nobody", ""),
     };
-    members.insert("who".to_owned(), who.into());
-    members.insert("what".to_owned(), entry.what.as_ref().into());
-    members.insert("outcome".to_owned(), entry.outcome.as_ref().into());
+    // Writing to a text cannot fail.
+    let _ = write!(text, r#"{{"seq":{seq},"at":"{at:.3}""#);
+    member(&mut text, "who", &[kind, name]);
+    member(&mut text, "what", &[&entry.what]);
+    member(&mut text, "outcome", &[&entry.outcome]);
     for (name, value) in &entry.details {
-        members.insert((*name).to_owned(), value.as_str().into());
+        member(&mut text, name, &[value]);
     }
-    Value::Object(members).to_string()
+    text.push('}');
+    text
+}
+
+/// One member: a name of ours, and a text in pieces.
+fn member(text: &mut String, name: &str, pieces: &[&str]) {
+    text.push_str(",\"");
+    text.push_str(name);
+    text.push_str("\":\"");
+    for piece in pieces {
+        let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+        if piece.bytes().all(is_plain) {
+            text.push_str(piece);
+        } else {
+            let quoted = Value::from(*piece).to_string();
+            text.push_str(quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default());
+        }
+    }
+    text.push('"');
 }
 
 /// Appends the line of a text, with its end, and answers its hash.
@@ -122,6 +140,24 @@ impl Read {
 mod tests {
     use super::*;
     use crate::domain::ids::PartnerId;
+
+    #[test]
+    fn whatever_an_entry_says_is_one_json_object_that_says_it() {
+        for said in ["", "plain", "\"", "\"\"", "a\"b\\c", "\n\u{7}\u{1f}", "ä😀", "\\\"", "{},:"] {
+            let entry = Entry {
+                who: Who::Operator(said.into()),
+                what: said.to_owned().into(),
+                outcome: said.to_owned().into(),
+                details: vec![("one", said.to_owned()), ("other", said.to_owned())],
+            };
+            let read: Value = serde_json::from_str(&body(1, Time::UNIX_EPOCH, &entry)).expect("JSON");
+            let expected = serde_json::json!({
+                "seq": 1, "at": "1970-01-01T00:00:00.000Z", "who": format!("operator:{said}"), "what": said,
+                "outcome": said, "one": said, "other": said,
+            });
+            assert_eq!(read, expected, "{said:?}");
+        }
+    }
 
     #[test]
     fn a_line_is_json_and_is_read_back_as_it_was_written() {

@@ -2,8 +2,9 @@
 //!
 //! Invariant: all that a verb decides it decides under one lock, so that concurrent tries never get more than the rules
 //! allow; no lock is held while anything waits. Memory is bounded: at the bound nothing more is taken in and the verb
-//! answers `EphemeralUnavailable`, except that proofs, which are kept longest, make room by the oldest. Flights are timed
-//! by real time, PINs by the `now` that is handed in.
+//! answers `EphemeralUnavailable`, except that proofs and answers make room by the oldest. Flights are timed
+//! by real time, PINs by the `now` that is handed in. Final answers are kept for a minute, the newest of them, so that a repeat
+//! costs the ledger nothing.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -25,14 +26,16 @@ use crate::domain::ids::PartnerId;
 use crate::domain::notification::{self, Claim, ContentDigest, NotificationKey, Taken};
 use crate::domain::pin::{PinDigest, StoredPin, Verdict};
 use crate::domain::rate::{Bucket, SharedRate};
-use crate::domain::transaction::TransactionKey;
+use crate::domain::transaction::{Compared, TransactionKey};
 use crate::ports::Cause;
-use crate::ports::ephemeral::{Ephemeral, EphemeralUnavailable, Flight, Issued, PinSlot, Texted, Ticket};
+use crate::ports::ephemeral::{Ephemeral, EphemeralUnavailable, FinalAnswer, Flight, Issued, PinSlot, Texted, Ticket};
 
 /// Locks that the entries of each kind are spread over, so that cores seldom wait for one another.
 const SHARDS: usize = 16;
 /// Longest time that a flight may be given or waited for: a bound for the sum of moments, far above any deadline.
 const FLIGHT_MAX: Duration = Duration::from_hours(24);
+/// How long a final answer is kept for repeats: a caller that repeats does so within seconds.
+const ANSWER_KEPT: Duration = Duration::from_mins(1);
 
 /// How much is kept at most.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +50,8 @@ pub struct Bounds {
     pub flights_max: usize,
     /// Ids of notifications that are remembered.
     pub notifications_max: usize,
+    /// Final answers that are kept for repeats.
+    pub answers_max: usize,
 }
 
 impl Default for Bounds {
@@ -59,6 +64,7 @@ impl Default for Bounds {
             proofs_kept_minutes: 1440,
             flights_max: 100_000,
             notifications_max: 500_000,
+            answers_max: 32_768,
         }
     }
 }
@@ -70,6 +76,7 @@ pub struct MemoryEphemeral {
     proofs_kept: SignedDuration,
     flights: Shards<Expiring<TransactionKey, Underway, Instant>>,
     notifications: Shards<Expiring<NotificationKey, Notified, Time>>,
+    answers: Shards<Expiring<TransactionKey, Kept, Instant>>,
     /// What is left of the rates. As many as there are partners, which are configured and few.
     buckets: Mutex<HashMap<PartnerId, Bucket>>,
 }
@@ -90,6 +97,12 @@ struct Notified {
     is_sent: bool,
 }
 
+/// A final answer, and the request that it was given to.
+struct Kept {
+    request: Compared,
+    answer: FinalAnswer,
+}
+
 impl MemoryEphemeral {
     /// Empty, with these bounds.
     #[must_use]
@@ -102,8 +115,16 @@ impl MemoryEphemeral {
             proofs_kept: SignedDuration::from_secs(kept_s),
             flights: Shards::new(|| Expiring::new(share(bounds.flights_max))),
             notifications: Shards::new(|| Expiring::new(share(bounds.notifications_max))),
+            answers: Shards::new(|| Expiring::new(share(bounds.answers_max))),
             buckets: Mutex::default(),
         }
+    }
+
+    /// What the very same request was answered a short while ago.
+    fn answered(&self, key: &TransactionKey, request: &Compared, now: Instant) -> Option<FinalAnswer> {
+        let mut answers = self.answers.of(key);
+        let (until, kept) = answers.get_mut(key)?;
+        (until > now && kept.request == *request).then(|| kept.answer.clone())
     }
 
     fn prove(&self, slot: &PinSlot, now: Time) {
@@ -176,10 +197,14 @@ impl Ephemeral for MemoryEphemeral {
     async fn begin_flight(
         &self,
         key: &TransactionKey,
+        request: Option<&Compared>,
         ticket: &Ticket,
         ttl: Duration,
     ) -> Result<Flight, EphemeralUnavailable> {
         let now = Instant::now();
+        if let Some(answer) = request.and_then(|request| self.answered(key, request, now)) {
+            return Ok(Flight::Answered(answer));
+        }
         let mut flights = self.flights.of(key);
         if flights.get_mut(key).is_some_and(|(until, _)| until > now) {
             return Ok(Flight::Underway);
@@ -190,7 +215,13 @@ impl Ephemeral for MemoryEphemeral {
         Ok(Flight::Begun)
     }
 
-    async fn end_flight(&self, key: &TransactionKey, ticket: &Ticket) {
+    async fn end_flight(&self, key: &TransactionKey, ticket: &Ticket, left: Option<(&Compared, &FinalAnswer)>) {
+        if let Some((request, answer)) = left {
+            let now = Instant::now();
+            let kept = Kept { request: request.clone(), answer: answer.clone() };
+            let until = now.checked_add(ANSWER_KEPT).unwrap_or(now);
+            self.answers.of(key).put_over_oldest(key.clone(), kept, until, now);
+        }
         let mut flights = self.flights.of(key);
         if flights.get_mut(key).is_none_or(|(_, underway)| underway.ticket != *ticket) {
             return;

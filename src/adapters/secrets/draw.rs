@@ -4,6 +4,7 @@
 //! a machine without one does not start. The seeded source guards nothing and is for tests and simulation.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::SecretsError;
 
@@ -11,23 +12,43 @@ use super::SecretsError;
 pub trait Draw: Send + Sync {
     /// Fills the bytes.
     fn fill(&self, bytes: &mut [u8]);
+
+    /// 128 bits for an id that is shown to everybody.
+    fn id_bits(&self) -> u128;
 }
 
-/// The operating system's secure source.
-#[derive(Debug)]
-pub struct SystemDraw(());
+/// Ids that are drawn at a time: one question to the operating system for so many calls.
+const IDS_AHEAD: usize = 64;
+
+/// The operating system's secure source. Ids are drawn ahead; what stays secret is not, so that none of it lies in memory
+/// before it is used.
+pub struct SystemDraw {
+    ids: Mutex<Vec<[u8; 16]>>,
+}
 
 impl SystemDraw {
     /// The source, after it has answered once.
     pub(super) fn checked() -> Result<Self, SecretsError> {
         getrandom::fill(&mut [0; 32]).map_err(SecretsError::NoRandomBytes)?;
-        Ok(Self(()))
+        Ok(Self { ids: Mutex::default() })
     }
 }
 
 impl Draw for SystemDraw {
     fn fill(&self, bytes: &mut [u8]) {
         getrandom::fill(bytes).expect("the system's random source has answered before and does not run dry");
+    }
+
+    fn id_bits(&self) -> u128 {
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = ids.pop().unwrap_or_else(|| {
+            let mut drawn = [[0; 16]; IDS_AHEAD];
+            self.fill(drawn.as_flattened_mut());
+            let [first, rest @ ..] = drawn;
+            ids.extend(rest);
+            first
+        });
+        u128::from_be_bytes(id)
     }
 }
 
@@ -51,6 +72,12 @@ impl Draw for SeededDraw {
             let drawn = mixed(self.state.fetch_add(1, Ordering::Relaxed)).to_be_bytes();
             chunk.iter_mut().zip(drawn).for_each(|(byte, random)| *byte = random);
         }
+    }
+
+    fn id_bits(&self) -> u128 {
+        let mut bits = [0; 16];
+        self.fill(&mut bits);
+        u128::from_be_bytes(bits)
     }
 }
 

@@ -5,6 +5,8 @@
 //! never change: references made by an earlier release must come out the same. Digests are HMAC-SHA256 (RFC 2104),
 //! seals AES-SIV (RFC 5297), which is deterministic and needs no nonce to be kept.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use aes_siv::KeyInit;
 use aes_siv::siv::Aes256Siv;
 use base64::Engine;
@@ -26,7 +28,12 @@ pub(super) struct Keyring {
     name: Hmac<Sha256>,
     /// Two keys of AES-256 in a row, as AES-SIV wants them: for its digest and for its cipher.
     seal: [u8; 64],
+    /// Engines that have made something of these keys already: as many as ever worked at a time.
+    engines: Mutex<Engines>,
 }
+
+/// Boxed, since each is a kilobyte of round keys that would be copied on its way in and out.
+type Engines = Vec<Box<Aes256Siv>>;
 
 impl Keyring {
     /// Derives the keys of each use.
@@ -38,7 +45,8 @@ impl Keyring {
         seal.iter_mut().zip(halves.as_flattened()).for_each(|(byte, derived)| *byte = *derived);
         let keyed_by = |label: &str| keyed(&derived(label));
         let reference = keyed_by("onbill reference v1");
-        Self { reference, pin: keyed_by("onbill pin v1"), name: keyed_by("onbill name v1"), seal }
+        let engines = Mutex::default();
+        Self { reference, pin: keyed_by("onbill pin v1"), name: keyed_by("onbill name v1"), seal, engines }
     }
 
     pub(super) fn pin_digest(&self, partner: &PartnerId, number: &Msisdn, pin: &Pin) -> PinDigest {
@@ -59,10 +67,8 @@ impl Keyring {
 
     pub(super) fn seal(&self, purpose: Purpose, partner: &PartnerId, plain: &[u8]) -> String {
         let form = Form::of(purpose);
-        let sealed = self
-            .cipher()
-            .encrypt(form.headers(partner), plain)
-            .expect("AES-SIV takes any text in memory with two headers");
+        let sealed = self.with_engine(|engine| engine.encrypt(form.headers(partner), plain));
+        let sealed = sealed.expect("AES-SIV takes any text in memory with two headers");
         let mut text = form.prefix.to_owned();
         URL_SAFE_NO_PAD.encode_string(sealed, &mut text);
         text
@@ -72,11 +78,19 @@ impl Keyring {
         let form = Form::of(purpose);
         // The engine refuses padding and stray bits, so that no two texts stand for the same bytes.
         let bytes = URL_SAFE_NO_PAD.decode(sealed.strip_prefix(form.prefix)?).ok()?;
-        self.cipher().decrypt(form.headers(partner), &bytes).ok()
+        self.with_engine(|engine| engine.decrypt(form.headers(partner), &bytes)).ok()
     }
 
-    fn cipher(&self) -> Aes256Siv {
-        Aes256Siv::new(&self.seal.into())
+    fn with_engine<T>(&self, work: impl FnOnce(&mut Aes256Siv) -> T) -> T {
+        let kept = self.engines().pop();
+        let mut engine = kept.unwrap_or_else(|| Box::new(Aes256Siv::new(&self.seal.into())));
+        let made = work(&mut engine);
+        self.engines().push(engine);
+        made
+    }
+
+    fn engines(&self) -> MutexGuard<'_, Engines> {
+        self.engines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -82,12 +82,6 @@ impl<D: Draw> KeyedSecrets<D> {
         Self { keyring: Keyring::derive(key), draw, jitter: AtomicU64::new(u64::from_be_bytes(start)) }
     }
 
-    fn bits_128(&self) -> u128 {
-        let mut bits = [0; 16];
-        self.draw.fill(&mut bits);
-        u128::from_be_bytes(bits)
-    }
-
     fn bits_32(&self) -> u32 {
         let mut bits = [0; 4];
         self.draw.fill(&mut bits);
@@ -111,12 +105,11 @@ impl<D: Draw> Secrets for KeyedSecrets<D> {
     }
 
     fn fresh_event_id(&self, now: Time) -> EventId {
-        EventId::at(now, self.bits_128())
+        EventId::at(now, self.draw.id_bits())
     }
 
     fn fresh_correlation_id(&self) -> CorrelationId {
-        CorrelationId::parse(&format!("{:032x}", self.bits_128()))
-            .expect("32 hexadecimal digits are a well-formed correlation id")
+        CorrelationId::from_bits(self.draw.id_bits())
     }
 
     fn jitter(&self) -> u16 {

@@ -5,10 +5,11 @@
 //! somebody.
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The header, and the metadata key, that carries an API key.
 pub const API_KEY_HEADER: &str = "x-api-key";
+const API_KEY: HeaderName = HeaderName::from_static(API_KEY_HEADER);
 /// Longest API key: `onbill key new` makes 47 bytes, and configurations may hold digests of others.
 const KEY_BYTES_MAX: usize = 1_024;
 /// The scheme of `authorization` (RFC 6750); its case does not count.
@@ -29,13 +30,29 @@ pub(super) enum Credential<'a> {
 
 /// Reads it off the headers.
 pub(super) fn of(headers: &HeaderMap) -> Credential<'_> {
-    let keys: Vec<&HeaderValue> = headers.get_all(API_KEY_HEADER).iter().take(2).collect();
-    let authorizations: Vec<&HeaderValue> = headers.get_all(AUTHORIZATION).iter().take(2).collect();
-    match (keys.as_slice(), authorizations.as_slice()) {
-        ([], []) => Credential::None,
-        ([key], []) if (1..=KEY_BYTES_MAX).contains(&key.len()) => Credential::Key(key.as_bytes()),
-        ([], [authorization]) => token(authorization.as_bytes()).map_or(Credential::Unclear, Credential::Token),
+    match (sent(headers, &API_KEY), sent(headers, &AUTHORIZATION)) {
+        (Sent::Nothing, Sent::Nothing) => Credential::None,
+        (Sent::One(key), Sent::Nothing) if (1..=KEY_BYTES_MAX).contains(&key.len()) => Credential::Key(key.as_bytes()),
+        (Sent::Nothing, Sent::One(authorization)) => {
+            token(authorization.as_bytes()).map_or(Credential::Unclear, Credential::Token)
+        }
         (_, _) => Credential::Unclear,
+    }
+}
+
+/// What a header was sent as.
+enum Sent<'a> {
+    Nothing,
+    One(&'a HeaderValue),
+    Many,
+}
+
+fn sent<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Sent<'a> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Sent::Nothing,
+        (Some(value), None) => Sent::One(value),
+        (Some(_), Some(_)) => Sent::Many,
     }
 }
 

@@ -14,11 +14,13 @@ pub mod methods;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use http::{Extensions, HeaderMap};
 use metrics::counter;
 
 use self::credential::Credential;
 use super::status::ApiError;
+use crate::domain::Time;
 use crate::domain::api_key::PartnerKeys;
 use crate::domain::caller::{Grant, Told, caller};
 use crate::domain::catalogue::ErrorCode;
@@ -56,7 +58,7 @@ pub struct Callers(Arc<Known>);
 
 struct Known {
     callers: KnownCallers,
-    partners: HashMap<PartnerId, Arc<Partner>>,
+    partners: HashMap<PartnerId, Arc<Partner>, RandomState>,
     tokens: Arc<dyn Tokens>,
     clock: Arc<dyn Clock>,
 }
@@ -69,29 +71,30 @@ impl Callers {
         Self(Arc::new(Known { callers, partners, tokens, clock }))
     }
 
-    /// The partner that makes a call to the RPC of a path.
+    /// The partner that makes a call which needs a scope; `None` is granted to nobody.
     ///
     /// # Errors
     /// `authorization-failure`, `forbidden`, or `service-unavailable` where a token cannot be judged by anybody now.
     pub async fn admit(
         &self,
-        path: &str,
+        scope: Option<Scope>,
         headers: &HeaderMap,
         extensions: &Extensions,
     ) -> Result<Arc<Partner>, ApiError> {
         let credential = credential::of(headers);
+        let now = self.0.clock.now();
         let told = match credential {
             Credential::None => Told::Nothing,
-            Credential::Key(key) => self.0.by_key(key),
-            Credential::Token(token) => self.0.by_token(token).await?,
+            Credential::Key(key) => self.0.by_key(key, now),
+            Credential::Token(token) => Box::pin(self.0.by_token(token)).await?,
             Credential::Unclear => Told::Bad,
         };
-        let shown = self.0.callers.certificates.shown(peer(extensions), self.0.clock.now());
+        let shown = self.0.callers.certificates.shown(peer(extensions), now);
         let grant = caller(shown, told, &self.0.callers.bound);
         let grant = grant.ok_or_else(|| refused("credential", ErrorCode::AuthorizationFailure))?;
         let partner = self.0.partners.get(&grant.partner);
         let partner = partner.ok_or_else(|| refused("credential", ErrorCode::AuthorizationFailure))?;
-        match methods::scope_of(path) {
+        match scope {
             Some(scope) if grant.scopes.has(scope) => Ok(Arc::clone(partner)),
             Some(_) | None => Err(refused("scope", ErrorCode::Forbidden)),
         }
@@ -100,8 +103,9 @@ impl Callers {
     /// The partner of a key that was typed in, where it is good for a scope, on a connection with this certificate.
     #[must_use]
     pub fn of_key(&self, key: &[u8], scope: Scope, extensions: &Extensions) -> Option<&Arc<Partner>> {
-        let shown = self.0.callers.certificates.shown(peer(extensions), self.0.clock.now());
-        let grant = caller(shown, self.0.by_key(key), &self.0.callers.bound)?;
+        let now = self.0.clock.now();
+        let shown = self.0.callers.certificates.shown(peer(extensions), now);
+        let grant = caller(shown, self.0.by_key(key, now), &self.0.callers.bound)?;
         grant.scopes.has(scope).then(|| self.0.partners.get(&grant.partner))?
     }
 }
@@ -116,8 +120,8 @@ fn refused(why: &'static str, code: ErrorCode) -> ApiError {
 }
 
 impl Known {
-    fn by_key(&self, key: &[u8]) -> Told {
-        self.callers.keys.grant(key, self.clock.now()).map_or(Told::Bad, |grant| Told::Good(grant.clone()))
+    fn by_key(&self, key: &[u8], now: Time) -> Told {
+        self.callers.keys.grant(key, now).map_or(Told::Bad, |grant| Told::Good(grant.clone()))
     }
 
     async fn by_token(&self, token: &[u8]) -> Result<Told, ApiError> {

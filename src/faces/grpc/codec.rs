@@ -13,6 +13,15 @@ use tonic_prost::{ProstCodec, ProstEncoder};
 use crate::domain::catalogue::{Violation, field, reason};
 use crate::faces::status::ApiError;
 
+/// Room that a message is given at first, each way, and from which on more than one is sent at a time: most messages are a
+/// fraction of it, and tonic's 8 KiB cost more than what is written into them.
+const ROOM_BYTES: usize = 512;
+const SENT_FROM_BYTES: usize = 32 * 1024;
+
+fn room() -> BufferSettings {
+    BufferSettings::new(ROOM_BYTES, SENT_FROM_BYTES)
+}
+
 /// Encodes `T`, decodes `U`.
 #[derive(Debug, Clone)]
 pub struct ContractCodec<T, U>(PhantomData<(T, U)>);
@@ -34,7 +43,7 @@ where
     type Decoder = ContractDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        ProstCodec::<T, U>::raw_encoder(BufferSettings::default())
+        ProstCodec::<T, U>::raw_encoder(room())
     }
 
     fn decoder(&mut self) -> Self::Decoder {
@@ -52,6 +61,10 @@ impl<U: Message + Default> Decoder for ContractDecoder<U> {
 
     fn decode(&mut self, source: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         U::decode(source).map(Some).map_err(|error| unreadable(&error))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        room()
     }
 }
 

@@ -45,10 +45,10 @@ pub(super) async fn of_rpc(schema: &Schema, binding: &Binding, response: Respons
     let (parts, body) = response.into_parts();
     let mut headers = parts.headers;
     let status = match parts.extensions.get::<Status>() {
-        Some(status) => Some(status.clone()),
-        None => Status::from_header_map(&headers),
+        Some(status) => Some(status.clone()).filter(|status| status.code() != Code::Ok),
+        None => failure(&headers),
     };
-    let answered = match status.filter(|status| status.code() != Code::Ok) {
+    let answered = match status {
         Some(status) => Err(ApiError::from_status(&status)),
         None if parts.status != StatusCode::OK => Err(fault(binding, &Unreadable::Http(parts.status))),
         None => match message(body).await {
@@ -90,13 +90,10 @@ async fn message(mut body: Body) -> Result<Result<Bytes, Status>, Unreadable> {
     while let Some(frame) = body.frame().await {
         let frame = match frame.map_err(Unreadable::Body)?.into_data() {
             Ok(data) => data,
-            Err(frame) => {
-                let trailers = frame.into_trailers().ok();
-                match trailers.as_ref().and_then(Status::from_header_map) {
-                    Some(status) if status.code() != Code::Ok => return Ok(Err(status)),
-                    Some(_) | None => continue,
-                }
-            }
+            Err(frame) => match frame.into_trailers().ok().as_ref().and_then(failure) {
+                Some(status) => return Ok(Err(status)),
+                None => continue,
+            },
         };
         if first.len().max(rest.len()).saturating_add(frame.len()) > ANSWER_BYTES_MAX {
             return Err(Unreadable::TooLarge);
@@ -118,6 +115,13 @@ async fn message(mut body: Body) -> Result<Result<Bytes, Status>, Unreadable> {
     if length == framed.len() { Ok(Ok(framed)) } else { Err(Unreadable::Frame) }
 }
 
+/// The status of headers or trailers, where it is one of failure. One of success is not made a status of, which would be a
+/// copy of all of them.
+fn failure(headers: &HeaderMap) -> Option<Status> {
+    let is_ok = |status: &HeaderValue| status.as_bytes() == b"0";
+    if headers.get(Status::GRPC_STATUS).is_none_or(is_ok) { None } else { Status::from_header_map(headers) }
+}
+
 fn fault(binding: &Binding, error: &Unreadable) -> ApiError {
     let cause = std::error::Error::source(error);
     tracing::error!(rpc = binding.uri.path(), error = %error, cause, "an answer cannot be given as JSON");
@@ -129,8 +133,9 @@ fn strip_protocol(headers: &mut HeaderMap) {
     for name in [CONTENT_TYPE, CONTENT_LENGTH, TRANSFER_ENCODING, TRAILER, TE] {
         headers.remove(name);
     }
-    while let Some(name) = headers.keys().find(|name| name.as_str().starts_with("grpc-")).cloned() {
-        headers.remove::<HeaderName>(name);
+    let of_grpc: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with("grpc-")).cloned().collect();
+    for name in &of_grpc {
+        headers.remove(name);
     }
 }
 

@@ -7,10 +7,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderName};
 use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt as _;
 
@@ -133,23 +130,26 @@ fn is_plain(headers: &HeaderMap) -> bool {
 }
 
 /// Headers that are about this connection, this body or this exchange, and not about the request.
-const NOT_PASSED_ON: [HeaderName; 15] = [
-    ACCEPT,
-    ACCEPT_ENCODING,
-    CONNECTION,
-    CONTENT_ENCODING,
-    CONTENT_LENGTH,
-    CONTENT_TYPE,
-    EXPECT,
-    HOST,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("http2-settings"),
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+fn is_passed_on(name: &HeaderName) -> bool {
+    !matches!(
+        name.as_str(),
+        "accept"
+            | "accept-encoding"
+            | "connection"
+            | "content-encoding"
+            | "content-length"
+            | "content-type"
+            | "expect"
+            | "host"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    ) && !name.as_str().starts_with("grpc-")
+}
 
 /// Leaves those headers that go on to the RPC: the key, the trace, the correlation id, the time-out and the like.
 /// Headers named `grpc-…` are taken out, as they would change how the call in process is read.
@@ -157,10 +157,8 @@ pub(super) fn keep_end_to_end(headers: &mut HeaderMap) {
     for named in nominated(headers) {
         headers.remove(named);
     }
-    for name in &NOT_PASSED_ON {
-        headers.remove(name);
-    }
-    while let Some(name) = headers.keys().find(|name| name.as_str().starts_with("grpc-")).cloned() {
+    let others: Vec<HeaderName> = headers.keys().filter(|name| !is_passed_on(name)).cloned().collect();
+    for name in &others {
         headers.remove(name);
     }
 }

@@ -6,6 +6,7 @@
 //! and the description of the face are answered here, and need no key (contract section 1).
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +17,7 @@ use http::{HeaderValue, Method, Request, Response, Version};
 use http_body_util::Full;
 use prost_reflect::DescriptorPool;
 use tonic::body::Body;
-use tower::ServiceExt as _;
-use tower::util::BoxCloneSyncService;
+use tower::{Service, ServiceExt as _};
 
 use self::findings::Findings;
 use self::routes::{Binding, BodyRule, Found, Routes};
@@ -38,7 +38,37 @@ mod wire;
 mod write;
 
 /// The gRPC services with all their layers, as the JSON face calls them.
-pub type Inner = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+pub trait Inner: Send + Sync {
+    /// Answers a call, as a gRPC client would make it.
+    fn call(&self, request: Request<Body>) -> InnerAnswer;
+}
+
+/// An answer of the services on its way.
+pub type InnerAnswer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+/// Services of tower's as the JSON face calls them.
+#[derive(Debug, Clone)]
+pub struct Tower<S>(pub S);
+
+impl<S> Inner for Tower<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
+    fn call(&self, request: Request<Body>) -> InnerAnswer {
+        let answer = self.0.clone().oneshot(request);
+        Box::pin(async move {
+            match answer.await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        })
+    }
+}
+
+/// Which RPC a request is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Target(usize);
 
 /// Why the JSON face cannot start: always a fault of the protos or of the list of services.
 #[derive(Debug, thiserror::Error)]
@@ -77,18 +107,17 @@ pub enum JsonFaceError {
 }
 
 /// The JSON face. Cheap to clone; built once at start.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct JsonFace {
     face: Arc<Face>,
     /// How long a body may take to arrive.
     body_wait: Duration,
 }
 
-#[derive(Debug)]
 struct Face {
     routes: Routes,
     schema: Schema,
-    inner: Inner,
+    inner: Arc<dyn Inner>,
     openapi: Bytes,
 }
 
@@ -100,7 +129,12 @@ impl JsonFace {
     ///
     /// An annotation, option or type that cannot be served, named in the error. A service that is in the descriptors
     /// and not in `services` does not exist here: its paths are unknown, and the description does not list them.
-    pub fn new(descriptors: &[u8], services: &[&str], inner: Inner, version: &str) -> Result<Self, JsonFaceError> {
+    pub fn new(
+        descriptors: &[u8],
+        services: &[&str],
+        inner: Arc<dyn Inner>,
+        version: &str,
+    ) -> Result<Self, JsonFaceError> {
         let pool = DescriptorPool::decode(descriptors)?;
         let mut schema = schema::Builder::new(pool.get_extension_by_name(schema::FIELD_RULE));
         let routes = Routes::compile(&pool, services, &mut schema)?;
@@ -110,11 +144,11 @@ impl JsonFace {
         Ok(Self { face, body_wait: intake::BODY_WAIT })
     }
 
-    /// The method behind a path, by its gRPC path; `None` where there is none.
+    /// The RPC that a request is for, and its gRPC path; `None` where it is for none.
     #[must_use]
-    pub fn rpc(&self, method: &Method, path: &str) -> Option<&str> {
+    pub fn rpc(&self, method: &Method, path: &str) -> Option<(Target, &str)> {
         match self.face.routes.find(method, path) {
-            Found::Rpc(binding, _) => Some(binding.uri.path()),
+            Found::Rpc(index, binding) => Some((Target(index), binding.uri.path())),
             Found::OpenApi | Found::WrongMethod(_) | Found::Nothing => None,
         }
     }
@@ -140,32 +174,41 @@ impl JsonFace {
     where
         B: http_body::Body<Data = Bytes>,
     {
+        if let Some((target, _)) = self.rpc(request.method(), request.uri().path()) {
+            return self.answer_rpc(target, request).await;
+        }
         let face = &*self.face;
-        let (mut parts, body) = request.into_parts();
+        let (parts, body) = request.into_parts();
+        intake::discard(&parts.headers, body).await;
         match face.routes.find(&parts.method, parts.uri.path()) {
-            Found::Rpc(binding, path) => match face.read(binding, path, &parts, body, self.body_wait).await {
-                Ok((message, findings)) => {
-                    if !findings.is_empty() {
-                        parts.extensions.insert(findings);
-                    }
-                    face.call(binding, parts, message).await
-                }
-                Err(error) => answer::refusal(&error),
-            },
-            Found::OpenApi => {
-                intake::discard(&parts.headers, body).await;
-                answer::json(face.openapi.clone())
-            }
+            Found::OpenApi => answer::json(face.openapi.clone()),
             Found::WrongMethod(allow) => {
-                intake::discard(&parts.headers, body).await;
                 let mut response = answer::refusal(&ApiError::new(ErrorCode::MethodNotAllowed));
                 response.headers_mut().insert(ALLOW, allow);
                 response
             }
-            Found::Nothing => {
-                intake::discard(&parts.headers, body).await;
-                answer::refusal(&ApiError::new(ErrorCode::NotFound))
+            Found::Rpc(_, _) | Found::Nothing => answer::refusal(&ApiError::new(ErrorCode::NotFound)),
+        }
+    }
+
+    /// Answers a request of which is known for which RPC it is.
+    pub async fn answer_rpc<B>(&self, Target(index): Target, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes>,
+    {
+        let face = &*self.face;
+        let (mut parts, body) = request.into_parts();
+        let Some(binding) = face.routes.bindings().get(index) else {
+            return answer::refusal(&ApiError::new(ErrorCode::NotFound));
+        };
+        match face.read(binding, &parts, body, self.body_wait).await {
+            Ok((message, findings)) => {
+                if !findings.is_empty() {
+                    parts.extensions.insert(findings);
+                }
+                face.call(binding, parts, message).await
             }
+            Err(error) => answer::refusal(&error),
         }
     }
 }
@@ -176,7 +219,6 @@ impl Face {
     async fn read<B>(
         &self,
         binding: &Binding,
-        path: Vec<&str>,
         parts: &Parts,
         body: B,
         body_wait: Duration,
@@ -186,7 +228,7 @@ impl Face {
     {
         let body = match binding.body {
             BodyRule::None => {
-                intake::discard(&parts.headers, body).await;
+                Box::pin(intake::discard(&parts.headers, body)).await;
                 Ok(Bytes::new())
             }
             BodyRule::Whole | BodyRule::Field(_) => intake::body(&parts.headers, body, body_wait)
@@ -194,6 +236,7 @@ impl Face {
                 .map_err(|intake::TooSlow| ApiError::new(ErrorCode::ServiceUnavailable).retry_after(1))?,
         };
         let body = body.as_ref().map(Bytes::as_ref).map_err(|reason| *reason);
+        let path = binding.variables(parts.uri.path());
         let sources = read::Sources { path, query: parts.uri.query(), body };
         read::request(&self.schema, binding, &sources).map_err(|read::NoSuchPath| ApiError::new(ErrorCode::NotFound))
     }
@@ -207,10 +250,7 @@ impl Face {
         parts.uri = binding.uri.clone();
         parts.version = Version::HTTP_2;
         let request = Request::from_parts(parts, Body::new(Full::new(Bytes::from(message))));
-        match self.inner.clone().oneshot(request).await {
-            Ok(response) => answer::of_rpc(&self.schema, binding, response).await,
-            Err(never) => match never {},
-        }
+        answer::of_rpc(&self.schema, binding, self.inner.call(request).await).await
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, StatusCode, Uri};
 use prost_reflect::{DescriptorPool, ExtensionDescriptor, MethodDescriptor};
@@ -51,6 +52,11 @@ impl Binding {
         !self.path.contains(&index)
     }
 
+    /// The raw text of each variable of a path that fits.
+    pub(super) fn variables<'p>(&self, path: &'p str) -> Vec<&'p str> {
+        if self.path.is_empty() { Vec::new() } else { variables(&self.segments, path).unwrap_or_default() }
+    }
+
     /// Does its success have a body?
     pub(super) fn answers_body(&self) -> bool {
         self.success != StatusCode::CREATED && self.success != StatusCode::NO_CONTENT
@@ -85,15 +91,15 @@ struct Resource {
 #[derive(Debug)]
 pub(super) struct Routes {
     bindings: Vec<Binding>,
-    literal: HashMap<String, (Resource, HeaderValue)>,
+    literal: HashMap<String, (Resource, HeaderValue), RandomState>,
     variable: Vec<(Vec<Segment>, Resource, HeaderValue)>,
 }
 
 /// What a method and path lead to.
 #[derive(Debug)]
-pub(super) enum Found<'r, 'p> {
-    /// An RPC, with the raw text of each variable.
-    Rpc(&'r Binding, Vec<&'p str>),
+pub(super) enum Found<'r> {
+    /// An RPC: its place among the bindings, and the binding.
+    Rpc(usize, &'r Binding),
     /// The description of the face.
     OpenApi,
     /// The path has these methods only.
@@ -142,7 +148,7 @@ impl Routes {
                 None => resources.push((binding.segments.clone(), Resource { methods: vec![entry] })),
             }
         }
-        let mut literal = HashMap::new();
+        let mut literal = HashMap::with_hasher(RandomState::default());
         let mut variable = Vec::new();
         for (segments, resource) in resources {
             let allow = resource.methods.iter().map(|(method, _)| method.as_str()).collect::<Vec<_>>().join(", ");
@@ -158,32 +164,26 @@ impl Routes {
     }
 
     /// Finds the route of a request. A path without variables comes before one with.
-    pub(super) fn find<'r, 'p>(&'r self, method: &Method, path: &'p str) -> Found<'r, 'p> {
+    pub(super) fn find(&self, method: &Method, path: &str) -> Found<'_> {
         if path == OPENAPI_PATH {
             let is_get = method == Method::GET;
             return if is_get { Found::OpenApi } else { Found::WrongMethod(HeaderValue::from_static("GET")) };
         }
         if let Some((resource, allow)) = self.literal.get(path) {
-            return self.in_resource(resource, allow, method, Vec::new());
+            return self.in_resource(resource, allow, method);
         }
         for (segments, resource, allow) in &self.variable {
-            if let Some(variables) = variables(segments, path) {
-                return self.in_resource(resource, allow, method, variables);
+            if variables(segments, path).is_some() {
+                return self.in_resource(resource, allow, method);
             }
         }
         Found::Nothing
     }
 
-    fn in_resource<'r, 'p>(
-        &'r self,
-        resource: &Resource,
-        allow: &HeaderValue,
-        method: &Method,
-        variables: Vec<&'p str>,
-    ) -> Found<'r, 'p> {
+    fn in_resource(&self, resource: &Resource, allow: &HeaderValue, method: &Method) -> Found<'_> {
         let known = resource.methods.iter().find(|(known, _)| known == method);
-        match known.and_then(|(_, index)| self.bindings.get(*index)) {
-            Some(binding) => Found::Rpc(binding, variables),
+        match known.and_then(|(_, index)| Some((*index, self.bindings.get(*index)?))) {
+            Some((index, binding)) => Found::Rpc(index, binding),
             None => Found::WrongMethod(allow.clone()),
         }
     }

@@ -31,6 +31,11 @@ const CHANGING: [&str; 8] = [
 /// Most characters of an amount that is written down.
 const AMOUNT_LENGTH_MAX: usize = 32;
 
+/// The name of a method in the log; `None` where it changes nothing.
+pub(super) fn changing(method: &str) -> Option<&'static str> {
+    CHANGING.into_iter().find(|known| *known == method)
+}
+
 /// A call that changes something, while it is being answered.
 pub(super) struct Auditing {
     audit: Arc<dyn Audit>,
@@ -43,14 +48,16 @@ pub(super) struct Auditing {
 }
 
 impl Auditing {
-    /// `None` where the call changes nothing.
-    pub(super) fn of(audit: &Arc<dyn Audit>, request: &mut Request<Body>, caller: &Caller) -> Option<Self> {
-        let method = request.uri().path().rsplit('/').next()?;
-        let what = CHANGING.into_iter().find(|known| *known == method)?;
-        let face = request.extensions().get::<Face>().copied().unwrap_or(Face::Grpc);
+    pub(super) fn of(
+        audit: &Arc<dyn Audit>,
+        what: &'static str,
+        face: Face,
+        request: &mut Request<Body>,
+        caller: &Caller,
+    ) -> Self {
         let slot = request.extensions_mut().get_or_insert_default::<Slot>().clone();
         let (partner, correlation) = (caller.partner.id.clone(), caller.correlation.clone());
-        Some(Self { audit: Arc::clone(audit), slot, what, partner, correlation, face, is_noted: false })
+        Self { audit: Arc::clone(audit), slot, what, partner, correlation, face, is_noted: false }
     }
 
     pub(super) fn note(&mut self, failed: Option<ErrorCode>, told: Option<&Told>) {

@@ -4,13 +4,13 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use tokio::time::Instant;
 
 /// The deadline of a gRPC caller.
-const GRPC_TIMEOUT_HEADER: &str = "grpc-timeout";
+const GRPC_TIMEOUT_HEADER: HeaderName = HeaderName::from_static("grpc-timeout");
 /// The deadline of a JSON caller, in milliseconds.
-const JSON_TIMEOUT_HEADER: &str = "x-request-timeout-ms";
+const JSON_TIMEOUT_HEADER: HeaderName = HeaderName::from_static("x-request-timeout-ms");
 /// How much earlier than its caller's deadline a call is answered, so that the answer still arrives.
 const ANSWER_MARGIN: Duration = Duration::from_millis(20);
 
@@ -32,16 +32,16 @@ pub struct NamedDeadline(pub Instant);
 
 /// The deadline that a stream ends at, where its caller has named one.
 pub(super) fn named_deadline(headers: &HeaderMap, bounds: &Bounds) -> Option<NamedDeadline> {
-    let text = headers.get(GRPC_TIMEOUT_HEADER).and_then(|value| value.to_str().ok());
+    let text = headers.get(&GRPC_TIMEOUT_HEADER).and_then(|value| value.to_str().ok());
     let asked = text.and_then(grpc_timeout)?.max(bounds.deadline_min).saturating_sub(ANSWER_MARGIN);
     Instant::now().checked_add(asked).map(NamedDeadline)
 }
 
 /// How long a call may take: what its caller allows, between the bounds, less the time that the answer travels.
 pub(super) fn time_allowed(headers: &HeaderMap, bounds: &Bounds) -> Duration {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let grpc = text(GRPC_TIMEOUT_HEADER).and_then(grpc_timeout);
-    let json = text(JSON_TIMEOUT_HEADER).and_then(|text| text.parse().ok()).map(Duration::from_millis);
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let grpc = text(&GRPC_TIMEOUT_HEADER).and_then(grpc_timeout);
+    let json = text(&JSON_TIMEOUT_HEADER).and_then(|text| text.parse().ok()).map(Duration::from_millis);
     let asked = grpc.or(json).unwrap_or(bounds.deadline_default);
     let allowed = asked.clamp(bounds.deadline_min, bounds.deadline_max);
     allowed.saturating_sub(ANSWER_MARGIN)
@@ -67,7 +67,7 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderValue;
 
     use super::*;
 

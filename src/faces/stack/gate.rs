@@ -1,15 +1,17 @@
-//! What a call passes before anything of it is read: path, authentication, rate, load.
+//! What a call of a method passes before anything of it is read: authentication, rate, load.
 //!
 //! Invariant: in this order, and once for each call, over whichever face it comes. A JSON request passes here before its
 //! body is read, so that whoever has no key, or too many calls, costs no memory; what it was let through with travels with
 //! it to the layers behind. How a call is refused is not here.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
+use bytes::{BufMut as _, BytesMut};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use metrics::counter;
 
+use super::methods::Method;
+use super::once;
 use super::places::{Place, Places};
 use crate::domain::catalogue::ErrorCode;
 use crate::domain::directory::Partner;
@@ -52,27 +54,22 @@ pub(super) struct Gate {
     pub callers: Callers,
     pub rates: Arc<Rates>,
     pub places: Arc<Places>,
-    /// The methods that need a key.
-    pub paths: HashSet<String>,
 }
 
 impl Gate {
-    pub(super) fn new(callers: Callers, rates: Arc<Rates>, places: Arc<Places>, paths: HashSet<String>) -> Self {
-        Self { callers, rates, places, paths }
+    pub(super) const fn new(callers: Callers, rates: Arc<Rates>, places: Arc<Places>) -> Self {
+        Self { callers, rates, places }
     }
 
     /// Lets a call of a method through.
     pub(super) async fn admit(
         &self,
         gateway: &Gateway,
-        path: &str,
+        method: &Method,
         headers: &HeaderMap,
         extensions: &Extensions,
     ) -> Result<Admitted, Refused> {
-        if !self.paths.contains(path) {
-            return Err(ErrorCode::NotFound.into());
-        }
-        let partner = self.callers.admit(path, headers, extensions).await;
+        let partner = self.callers.admit(method.scope, headers, extensions).await;
         let partner = partner.map_err(|error| Refused { error, standing: None, partner: None })?;
         let admitted = self.rates.admit(&partner.id, &gateway.ephemeral, gateway.clock.as_ref()).await;
         let standing = admitted.map_err(|Over { standing }| over(&partner, standing))?;
@@ -96,11 +93,45 @@ fn over(partner: &Arc<Partner>, standing: Standing) -> Refused {
 pub(super) fn tell(standing: Option<Standing>, headers: &mut HeaderMap) {
     let Some(Standing { rate, left, reset_s }) = standing else { return };
     let window_s = rate.burst.div_ceil(rate.per_second.max(1));
-    let policy = format!("\"partner\";q={};w={window_s}", rate.burst);
-    let limit = format!("\"partner\";r={left};t={reset_s}");
-    for (name, text) in [(POLICY_HEADER, policy), (LIMIT_HEADER, limit)] {
-        if let Ok(value) = HeaderValue::try_from(text) {
+    let policy = quota(b"q", rate.burst, b"w", window_s);
+    let limit = quota(b"r", left, b"t", reset_s).map(|mut value| {
+        once(&mut value);
+        value
+    });
+    for (name, value) in [(POLICY_HEADER, policy), (LIMIT_HEADER, limit)] {
+        if let Some(value) = value {
             headers.insert(name, value);
         }
+    }
+}
+
+/// `"partner";q=NUMBER;w=NUMBER`, without the formatter: it is written twice a call.
+fn quota(one: &[u8], of_one: u32, other: &[u8], of_other: u32) -> Option<HeaderValue> {
+    const LENGTH_MAX: usize = 36;
+    let mut digits = itoa::Buffer::new();
+    let mut text = BytesMut::with_capacity(LENGTH_MAX);
+    text.put_slice(b"\"partner\";");
+    text.put_slice(one);
+    text.put_u8(b'=');
+    text.put_slice(digits.format(of_one).as_bytes());
+    text.put_u8(b';');
+    text.put_slice(other);
+    text.put_u8(b'=');
+    text.put_slice(digits.format(of_other).as_bytes());
+    HeaderValue::from_maybe_shared(text.freeze()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::rate::SharedRate;
+
+    #[test]
+    fn a_quota_is_told_in_the_form_of_the_draft() {
+        let mut headers = HeaderMap::new();
+        let rate = SharedRate { per_second: 100, burst: 250 };
+        tell(Some(Standing { rate, left: u32::MAX, reset_s: 0 }), &mut headers);
+        assert_eq!(headers[POLICY_HEADER], "\"partner\";q=250;w=3");
+        assert_eq!(headers[LIMIT_HEADER], "\"partner\";r=4294967295;t=0");
     }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::{HeaderName, Request, Response};
 use tonic::body::Body;
 
 use crate::domain::catalogue::Violation;
@@ -17,7 +17,7 @@ use crate::flows::Caller;
 use crate::flows::certification::{Certification, Seen, Sent, Told, UnderWay};
 
 /// The certification run that a call belongs to.
-const RUN_HEADER: &str = "x-certification-run";
+const RUN_HEADER: HeaderName = HeaderName::from_static("x-certification-run");
 /// What stands for the answer that nobody waited for: its outcome is in doubt, as after any 5xx.
 const HUNG_UP: (u16, &str) = (504, "caller-hung-up");
 
@@ -75,12 +75,12 @@ impl Noting {
         certification: &Arc<Certification>,
         directory: &Arc<Directory>,
         request: &mut Request<Body>,
+        rpc: Rpc,
+        face: Face,
         caller: &Caller,
     ) -> Option<Self> {
-        let rpc = Rpc::parse(request.uri().path().rsplit('/').next()?)?;
-        let named = request.headers().get(RUN_HEADER).map(|value| value.to_str().unwrap_or_default());
+        let named = request.headers().get(&RUN_HEADER).map(|value| value.to_str().unwrap_or_default());
         let call = certification.enter(&caller.partner.id, named)?;
-        let face = request.extensions().get::<Face>().copied().unwrap_or(Face::Grpc);
         let slot = Slot::default();
         request.extensions_mut().insert(slot.clone());
         let (certification, caller) = (Arc::clone(certification), caller.clone());

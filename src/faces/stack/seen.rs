@@ -4,16 +4,17 @@
 
 use std::sync::Arc;
 
-use http::{Extensions, Request, Response};
+use http::{Request, Response};
+use tokio::time::Instant;
 use tonic::body::Body;
 
-use super::Layers;
 use super::auditing::{self, Auditing};
+use super::methods::Method;
+use super::{Arrival, Layers};
 use crate::domain::certification::Face;
 use crate::domain::directory::Partner;
-use crate::domain::ids::{CorrelationId, PartnerId};
-use crate::domain::trace::Trace;
-use crate::faces::measures::{End, Watched};
+use crate::domain::ids::PartnerId;
+use crate::faces::measures::{End, UNKNOWN, Watched};
 use crate::faces::status::ApiError;
 use crate::flows::Caller;
 use crate::flows::certification::Told;
@@ -28,40 +29,32 @@ pub(super) struct Seen<'a> {
     span: Span,
     face: Face,
     partner: Option<PartnerId>,
-    rpc: String,
+    /// The method's name; what is not there has none of ours, and the caller's own is nobody else's business.
+    rpc: &'a str,
     audit: Option<&'a Arc<dyn Audit>>,
     auditing: Option<Auditing>,
 }
 
 impl<'a> Seen<'a> {
-    pub(super) fn begin(layers: &'a Layers, path: &str, extensions: &Extensions) -> Self {
-        let face = extensions.get::<Face>().copied().unwrap_or(Face::Grpc);
-        let begun = || {
-            let correlation = extensions.get::<CorrelationId>().cloned();
-            Trace::begun_by(&correlation.unwrap_or_else(|| layers.gateway.secrets.fresh_correlation_id()))
-        };
-        let trace = extensions.get::<Trace>().copied().unwrap_or_else(begun);
-        // What is not there has no name of ours, and the caller's own is nobody else's business.
-        let known = layers.fields.get_key_value(path).map(|(path, _)| path.trim_start_matches('/'));
-        let name = known.unwrap_or("unknown");
+    pub(super) fn begin(layers: &'a Layers, method: Option<&'a Method>, arrival: &Arrival) -> Self {
+        let Arrival { correlation, trace, face } = arrival;
         let spans = layers.gateway.spans.as_ref();
-        let (trail, mut span) = Trail::lead(trace, spans, Side::Server, name);
-        if let Some((service, method)) = known.and_then(|known| known.split_once('/')) {
+        let name = method.map_or(UNKNOWN, Method::full_name);
+        let (trail, mut span) = Trail::lead(*trace, spans, Side::Server, name);
+        if let Some((service, method)) = method.and_then(|method| method.full_name().split_once('/')) {
             span.note("rpc.system", || "grpc".into());
             span.note("rpc.service", || service.to_owned().into());
             span.note("rpc.method", || method.to_owned().into());
         }
-        span.note("onbill.face", || if face == Face::Grpc { "grpc".into() } else { "json".into() });
-        if let Some(correlation) = extensions.get::<CorrelationId>() {
-            span.note("onbill.correlation", || correlation.as_str().to_owned().into());
-        }
+        span.note("onbill.face", || if *face == Face::Grpc { "grpc".into() } else { "json".into() });
+        span.note("onbill.correlation", || correlation.as_str().to_owned().into());
         Self {
-            watched: layers.measures.begin(path, face),
+            watched: layers.measures.begin(method.map(|method| &method.measures), *face),
             trail,
             span,
-            face,
+            face: *face,
             partner: None,
-            rpc: name.rsplit('/').next().unwrap_or_default().to_owned(),
+            rpc: method.map_or(UNKNOWN, Method::name),
             audit: layers.audit.as_ref(),
             auditing: None,
         }
@@ -74,8 +67,16 @@ impl<'a> Seen<'a> {
     }
 
     /// The call is let in: from here on the audit log gets an entry of it where it changes something.
-    pub(super) fn is_let_in(&mut self, request: &mut Request<Body>, caller: &Caller) {
-        self.auditing = self.audit.and_then(|audit| Auditing::of(audit, request, caller));
+    pub(super) fn is_let_in(&mut self, request: &mut Request<Body>, method: &Method, caller: &Caller) {
+        self.auditing = match (self.audit, method.changing) {
+            (Some(audit), Some(what)) => Some(Auditing::of(audit, what, self.face, request, caller)),
+            (_, _) => None,
+        };
+    }
+
+    /// When the call came.
+    pub(super) const fn began(&self) -> Instant {
+        self.watched.began()
     }
 
     pub(super) fn trail(&self) -> Trail {
@@ -110,7 +111,7 @@ impl<'a> Seen<'a> {
         let code = error.map(|error| error.code);
         match (&mut self.auditing, self.audit, code) {
             (Some(auditing), _, code) => auditing.note(code, told),
-            (None, Some(audit), Some(code)) => auditing::refuse(audit, self.partner.as_ref(), &self.rpc, code),
+            (None, Some(audit), Some(code)) => auditing::refuse(audit, self.partner.as_ref(), self.rpc, code),
             (None, _, _) => {}
         }
         if let Some(told) = told {

@@ -72,6 +72,8 @@ pub struct Redis {
     pub connect_timeout_ms: u32,
     /// Milliseconds that an answer may take.
     pub response_timeout_ms: u32,
+    /// Seconds that final answers are kept for repeats.
+    pub answers_kept_s: u32,
     /// What the name of each key begins with.
     pub key_prefix: String,
     /// How many gateways share it.
@@ -92,6 +94,7 @@ impl Default for Redis {
             ca_file: None,
             connect_timeout_ms: 1_000,
             response_timeout_ms: 500,
+            answers_kept_s: 60,
             key_prefix: "onbill".to_owned(),
             gateways: 1,
         }

@@ -141,6 +141,7 @@ pub const KEYS: &[Key] = &[
     key("redis.ca_file", PATH),
     key("redis.connect_timeout_ms", whole(10, 60_000, "milliseconds")),
     key("redis.response_timeout_ms", whole(10, 60_000, "milliseconds")),
+    key("redis.answers_kept_s", whole(0, 3_600, "seconds")),
     key("redis.key_prefix", text(64)),
     key("redis.gateways", whole(1, 1_000, "gateways")),
     key("ledger.store", Allowed::Word(&["sqlite", "postgres"])),

@@ -9,10 +9,11 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::task::AtomicWaker;
 use metrics::{Counter, Gauge, counter, gauge};
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::ports::measures::{CONNECTIONS, CONNECTIONS_ENDED};
@@ -72,8 +73,8 @@ pub(super) struct Connection {
     head_ms: AtomicU64,
     told: AtomicU8,
     told_ms: AtomicU64,
-    woken: Notify,
-    by_shutdown: AtomicBool,
+    woken: AtomicWaker,
+    has_heard_go: AtomicBool,
 }
 
 impl Connection {
@@ -90,8 +91,8 @@ impl Connection {
             head_ms: AtomicU64::new(0),
             told: AtomicU8::new(STAY),
             told_ms: AtomicU64::new(0),
-            woken: Notify::new(),
-            by_shutdown: AtomicBool::new(false),
+            woken: AtomicWaker::new(),
+            has_heard_go: AtomicBool::new(false),
         }
     }
 
@@ -133,14 +134,13 @@ impl Connection {
     }
 
     /// Waits until it is told something.
-    pub(super) async fn heard(&self) -> Told {
-        loop {
-            let woken = self.woken.notified();
-            match self.told.load(Ordering::SeqCst) {
-                GO if !self.by_shutdown.swap(true, Ordering::SeqCst) => return Told::Go,
-                END => return Told::End,
-                _ => woken.await,
-            }
+    pub(super) fn poll_heard(&self, context: &Context<'_>) -> Poll<Told> {
+        // Before the look, so that what is told after it wakes.
+        self.woken.register(context.waker());
+        match self.told.load(Ordering::SeqCst) {
+            GO if !self.has_heard_go.swap(true, Ordering::SeqCst) => Poll::Ready(Told::Go),
+            END => Poll::Ready(Told::End),
+            _ => Poll::Pending,
         }
     }
 
@@ -152,8 +152,13 @@ impl Connection {
         let raised = self.told.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |was| (was <= less).then_some(word));
         if raised.is_ok() {
             self.told_ms.store(self.now_ms(), Ordering::Relaxed);
-            self.woken.notify_one();
+            self.woken.wake();
         }
+    }
+
+    /// Whether more than one request is under way.
+    pub(super) fn is_shared(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) > 1
     }
 
     fn is_idle(&self) -> bool {

@@ -88,5 +88,6 @@ fn settings(redis: &Redis, proofs_kept: Duration) -> Result<Settings, EphemeralE
         response_timeout: milliseconds(redis.response_timeout_ms),
         key_prefix: redis.key_prefix.clone(),
         proofs_kept,
+        answers_kept: Duration::from_secs(u64::from(redis.answers_kept_s)),
     })
 }

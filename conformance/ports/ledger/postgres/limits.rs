@@ -2,6 +2,8 @@
 //!
 //! Invariant: what is expected of a counter is added up here by hand; counters are read with psql.
 
+use onbill::domain::limits::reached;
+use onbill::domain::transaction::{Expected, settle};
 use onbill::ports::ledger::Commit;
 use tokio_postgres::Client;
 
@@ -99,4 +101,26 @@ async fn a_charge_whose_id_another_gateway_takes_holds_nothing_and_keeps_nobody_
     assert_eq!(used(&database, "%/day/%"), 100);
     done(&ledger, charge("c2", "6")).await;
     assert_eq!(used(&database, "%/day/%"), 700);
+}
+
+#[tokio::test]
+async fn a_failure_over_a_limit_is_kept_with_its_event_or_not_at_all() {
+    let database = migrated(&shared()).await;
+    let ledger = open(&settings(&database.url())).await;
+    done(&ledger, charge("c1", "10")).await;
+    let intent = charge("c2", "0.5").transaction;
+    let over = reached(&intent, 0).expect("a limit");
+    let failure = settle::over_limit(&intent, Expected::Absent, &over, &samples::moment(&intent));
+    database.sql(
+        "CREATE FUNCTION refused() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no event''; END'; \
+         CREATE TRIGGER refused BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION refused()",
+    );
+    assert!(ledger.commit(failure.clone()).await.is_err(), "its event cannot be written");
+    assert!(ledger.recall(&intent.key).await.expect("an answer").is_none(), "so nothing of it is");
+    let tally = "SELECT (SELECT count(*) FROM transactions) - (SELECT sum(records) FROM tallies)";
+    assert_eq!(database.number(tally), 0);
+    database.sql("DROP TRIGGER refused ON outbox");
+    let failed = done(&ledger, failure).await;
+    assert_eq!((failed.state, failed.message()), (State::Failure, "Over spending daily limit"));
+    assert_eq!((database.number("SELECT count(*) FROM outbox"), database.number(tally)), (1, 0));
 }

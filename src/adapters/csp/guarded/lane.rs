@@ -101,6 +101,19 @@ impl Drop for Turn {
     }
 }
 
+/// A call for which no place was free: its turn, where there was room to wait.
+pub(super) struct Waiting(Option<Turn>);
+
+impl Waiting {
+    /// A place, after a wait within the budget. `None`: too many wait already, or it took too long.
+    pub(super) async fn place(self, lane: &Lane, budget: Duration) -> Option<Place> {
+        let mut turn = self.0?;
+        let _shown = Shown::one_more(&lane.waiting);
+        lane.waited.increment(1);
+        tokio::time::timeout(lane.wait_max.min(budget), &mut turn.freed).await.ok()?.ok()
+    }
+}
+
 /// What came of asking for a place.
 enum Asked {
     Place(Place),
@@ -251,16 +264,22 @@ impl Lane {
         }
     }
 
+    /// A place, if one is free.
+    pub(super) fn place_at_once(&self, step: Step, partner: Option<&PartnerId>) -> Result<Place, Waiting> {
+        match self.desk.ask(step, partner) {
+            Asked::Place(place) => Ok(place),
+            Asked::Turn(turn) => Err(Waiting(Some(turn))),
+            Asked::Full => Err(Waiting(None)),
+        }
+    }
+
     /// A place: at once, or after a wait within the budget. `None`: too many wait already, or it took too long.
-    pub(super) async fn place(&self, step: Step, partner: Option<&PartnerId>, budget: Duration) -> Option<Place> {
-        let mut turn = match self.desk.ask(step, partner) {
-            Asked::Place(place) => return Some(place),
-            Asked::Full => return None,
-            Asked::Turn(turn) => turn,
-        };
-        let _shown = Shown::one_more(&self.waiting);
-        self.waited.increment(1);
-        tokio::time::timeout(self.wait_max.min(budget), &mut turn.freed).await.ok()?.ok()
+    #[cfg(test)]
+    async fn place(&self, step: Step, partner: Option<&PartnerId>, budget: Duration) -> Option<Place> {
+        match self.place_at_once(step, partner) {
+            Ok(place) => Some(place),
+            Err(waiting) => waiting.place(self, budget).await,
+        }
     }
 
     /// Whether a call that goes on with a story would be turned away at once.

@@ -114,7 +114,7 @@ impl Guarded {
     async fn admit(&self, verb: Verb, call: &CallContext) -> Result<(CallContext, Entered<'_>), &'static str> {
         let asked = Instant::now();
         // Before it waits: for an operator that is left alone there is nothing to wait for.
-        if !self.breaker().is_none_or(|breaker| breaker.would_admit(self.now_ms())) {
+        if !self.breaker().is_none_or(|breaker| breaker.would_admit(self.at_ms(asked))) {
             return Err(LEFT_ALONE);
         }
         let lane = match verb {
@@ -125,40 +125,47 @@ impl Guarded {
             Verb::Account | Verb::Inquire => Step::First,
             Verb::Charge | Verb::Refund | Verb::Notify | Verb::Void => Step::Later,
         };
-        let place = lane.place(step, call.partner.as_ref(), call.budget).await.ok_or(FULL)?;
-        let waited = asked.elapsed();
+        let (place, admitted) = match lane.place_at_once(step, call.partner.as_ref()) {
+            Ok(place) => (place, asked),
+            Err(waiting) => (waiting.place(lane, call.budget).await.ok_or(FULL)?, Instant::now()),
+        };
+        let waited = admitted.saturating_duration_since(asked);
         let budget = call.budget.checked_sub(waited).filter(|left| !left.is_zero()).ok_or(TOO_LATE)?;
         if waited >= WAITED_MIN && !self.could_answer_within(budget) {
             return Err(TOO_LATE);
         }
         let ticket = match self.breaker() {
             None => None,
-            Some(mut breaker) => Some(breaker.admit(self.now_ms()).ok_or(LEFT_ALONE)?),
+            Some(mut breaker) => Some(breaker.admit(self.at_ms(admitted)).ok_or(LEFT_ALONE)?),
         };
-        self.show_phase();
-        let deadline = budget.saturating_add(GRACE);
-        Ok((CallContext { budget, ..call.clone() }, Entered { guarded: self, verb, ticket, deadline, _place: place }))
+        self.show_phase(admitted);
+        let entered = Entered { guarded: self, verb, ticket, began: admitted, budget, _place: place };
+        Ok((CallContext { budget, ..call.clone() }, entered))
     }
 
     fn breaker(&self) -> Option<MutexGuard<'_, Breaker>> {
         self.breaker.as_ref().map(|breaker| breaker.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn ended(&self, ticket: Option<Ticket>, ended: Ended) {
+    fn ended(&self, ticket: Option<Ticket>, ended: Ended, at: Instant) {
         if let (Some(mut breaker), Some(ticket)) = (self.breaker(), ticket) {
-            breaker.ended(ticket, ended, self.now_ms());
+            breaker.ended(ticket, ended, self.at_ms(at));
         }
-        self.show_phase();
+        self.show_phase(at);
     }
 
-    fn show_phase(&self) {
+    fn show_phase(&self, at: Instant) {
         if let Some(breaker) = self.breaker() {
-            self.measures.phase(breaker.phase(self.now_ms()));
+            self.measures.phase(breaker.phase(self.at_ms(at)));
         }
+    }
+
+    fn at_ms(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.began).as_millis()).unwrap_or(u64::MAX)
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.at_ms(Instant::now())
     }
 }
 
@@ -167,15 +174,17 @@ struct Entered<'a> {
     guarded: &'a Guarded,
     verb: Verb,
     ticket: Option<Ticket>,
-    deadline: Duration,
+    began: Instant,
+    budget: Duration,
     _place: Place,
 }
 
 impl Entered<'_> {
     async fn run<T>(mut self, work: impl Future<Output = Result<T, CspError>> + Send) -> Result<T, CspError> {
-        let began = Instant::now();
-        let answer = tokio::time::timeout(self.deadline, work).await.unwrap_or_else(|_elapsed| {
-            let said = format!("no answer within {} ms", self.deadline.as_millis());
+        let waits = self.budget.saturating_add(GRACE);
+        let until = self.began.checked_add(waits).unwrap_or(self.began);
+        let answer = tokio::time::timeout_at(until, work).await.unwrap_or_else(|_elapsed| {
+            let said = format!("no answer within {} ms", waits.as_millis());
             Err(CspError::Unknown(Cause::new(said)))
         });
         let (outcome, ended) = match &answer {
@@ -184,11 +193,13 @@ impl Entered<'_> {
             Err(CspError::NotApplied(_)) => (Outcome::NotApplied, Ended::Failed),
             Err(CspError::Unknown(_)) => (Outcome::Unknown, Ended::Failed),
         };
-        self.guarded.measures.ended(self.verb, outcome, began.elapsed());
+        let now = Instant::now();
+        let took = now.saturating_duration_since(self.began);
+        self.guarded.measures.ended(self.verb, outcome, took);
         if ended == Ended::Answered {
-            self.guarded.answered_after(began.elapsed());
+            self.guarded.answered_after(took);
         }
-        self.guarded.ended(self.ticket.take(), ended);
+        self.guarded.ended(self.ticket.take(), ended, now);
         answer
     }
 }
@@ -196,7 +207,7 @@ impl Entered<'_> {
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.guarded.ended(Some(ticket), Ended::Abandoned);
+            self.guarded.ended(Some(ticket), Ended::Abandoned, Instant::now());
         }
     }
 }

@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | `1:pin:{number}` | PINs of all partners for a number, as digests, and the sends that count; MessagePack | `issue.lua`, `redeem.lua` |
 //! | `1:proof:{number}` | hash: partner → when its PIN was last right, in milliseconds | `redeem.lua` |
-//! | `1:flight:{key}` | the ticket of who works on a transaction | `SET NX`, `end.lua` |
+//! | `1:flight:{key}` | the ticket of who works on a transaction | `begin.lua`, `end.lua` |
+//! | `1:answer:{key}` | digest of a request, and the final answer that it had: `S` or `F` and the text for people | `end.lua` |
 //! | `1:notification:{key}` | digest of the content, until when it counts, `sending` or `sent`, the ticket | `claim.lua`, `settle.lua` |
 //! | `1:rate:{partner}` | thousandths of a call that are left, and the moment in milliseconds | `lease.lua` |
 //!
@@ -20,10 +21,10 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::domain::address::Msisdn;
+use crate::domain::address::{Address, Msisdn};
 use crate::domain::ids::PartnerId;
 use crate::domain::notification::NotificationKey;
-use crate::domain::transaction::TransactionKey;
+use crate::domain::transaction::{COMPARED_VERSION, Compared, TransactionKey};
 use crate::ports::secrets::Secrets;
 
 /// The version of the table.
@@ -66,6 +67,40 @@ impl Keys {
     /// The digest of a transaction's key.
     pub(super) fn flight_id(&self, key: &TransactionKey) -> FlightId {
         self.digest("flight", &[key.partner.as_str(), key.kind.word(), key.ext_transaction_id.as_str()])
+    }
+
+    /// What was answered of a transaction, by the digest of its key.
+    pub(super) fn answer(&self, id: FlightId) -> String {
+        self.named("answer", id)
+    }
+
+    /// The digest of everything by which a request is compared. Of two releases that compare by other fields neither
+    /// knows the other's digests, and both look into the ledger.
+    pub(super) fn content(&self, request: &Compared) -> [u8; 16] {
+        let Compared { address, account_id, partner_product, amount, currency, description, reference_id } = request;
+        let (address_type, address) = match address {
+            None => ("", ""),
+            Some(Address::Msisdn(number)) => ("MSISDN", number.expose()),
+            Some(Address::Email(email)) => ("EMAIL", email.expose()),
+        };
+        let version = COMPARED_VERSION.to_string();
+        let is_given = |is_some: bool| if is_some { "1" } else { "0" };
+        self.digest(
+            "content",
+            &[
+                &version,
+                address_type,
+                address,
+                is_given(account_id.is_some()),
+                account_id.as_ref().map_or("", |id| id.as_str()),
+                partner_product.as_str(),
+                &amount.to_string(),
+                currency,
+                description,
+                is_given(reference_id.is_some()),
+                reference_id.as_ref().map_or("", |id| id.as_str()),
+            ],
+        )
     }
 
     /// Which notification has taken an id.

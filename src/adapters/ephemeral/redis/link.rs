@@ -64,7 +64,7 @@ impl Link {
             response_timeout: settings.response_timeout,
         });
         let hosts = u32::try_from(settings.addresses.len()).unwrap_or(u32::MAX);
-        // Sentinels and nodes are tried one after another, and then the master.
+        // Nodes are tried one after another.
         let attempt_max = settings.connect_timeout.saturating_mul(hosts.saturating_add(1));
         tokio::spawn(keep(Arc::downgrade(&link), connector, attempt_max));
         link
@@ -172,10 +172,10 @@ fn note(error: &dyn std::error::Error) -> Arc<str> {
 }
 
 /// Keeps the link up for as long as there is one.
-async fn keep(link: Weak<Link>, mut connector: Connector, attempt_max: Duration) {
+async fn keep(link: Weak<Link>, connector: Connector, attempt_max: Duration) {
     let mut generation = 0_u64;
     loop {
-        let attempt = timeout(attempt_max, answering(&mut connector)).await;
+        let attempt = timeout(attempt_max, answering(&connector)).await;
         let Some(link) = link.upgrade() else { return };
         generation = generation.saturating_add(1);
         match attempt {
@@ -194,7 +194,7 @@ async fn keep(link: Weak<Link>, mut connector: Connector, attempt_max: Duration)
 }
 
 /// A connection on which an answer has come.
-async fn answering(connector: &mut Connector) -> Result<Connection, RedisError> {
+async fn answering(connector: &Connector) -> Result<Connection, RedisError> {
     let connection = connector.connect().await?;
     connection.clone().send(&redis::cmd("PING")).await?;
     Ok(connection)

@@ -34,9 +34,9 @@ use crate::domain::ids::PartnerId;
 use crate::domain::notification::{self, Claim, ContentDigest, NotificationKey};
 use crate::domain::pin::{PinDigest, StoredPin, Verdict};
 use crate::domain::rate::{AHEAD_MAX_MS, SharedRate};
-use crate::domain::transaction::TransactionKey;
+use crate::domain::transaction::{Compared, Status, TransactionKey};
 use crate::ports::Cause;
-use crate::ports::ephemeral::{Ephemeral, EphemeralUnavailable, Flight, Issued, PinSlot, Texted, Ticket};
+use crate::ports::ephemeral::{Ephemeral, EphemeralUnavailable, FinalAnswer, Flight, Issued, PinSlot, Texted, Ticket};
 use crate::ports::secrets::Secrets;
 
 /// Rest before the first further look at a flight that somebody else is on; it doubles.
@@ -54,6 +54,7 @@ pub struct RedisEphemeral {
     scripts: Scripts,
     waiters: Waiters,
     proofs_kept: Duration,
+    answers_kept: Duration,
 }
 
 impl RedisEphemeral {
@@ -69,11 +70,18 @@ impl RedisEphemeral {
             scripts: Scripts::new(),
             waiters: Waiters::default(),
             proofs_kept: settings.proofs_kept,
+            answers_kept: settings.answers_kept,
         })
     }
 
     async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, EphemeralUnavailable> {
         read(self.link.send(command).await)
+    }
+
+    /// The digest of a request whose answer may be known; empty where answers are not kept, or none is asked for.
+    fn content(&self, request: Option<&Compared>) -> Vec<u8> {
+        let request = request.filter(|_| !self.answers_kept.is_zero());
+        request.map(|request| self.keys.content(request).to_vec()).unwrap_or_default()
     }
 
     async fn is_underway(&self, id: FlightId) -> Result<bool, EphemeralUnavailable> {
@@ -139,24 +147,39 @@ impl Ephemeral for RedisEphemeral {
     async fn begin_flight(
         &self,
         key: &TransactionKey,
+        request: Option<&Compared>,
         ticket: &Ticket,
         ttl: Duration,
     ) -> Result<Flight, EphemeralUnavailable> {
-        let mut command = redis::cmd("SET");
-        command.arg(self.keys.flight(self.keys.flight_id(key))).arg(ticket.as_str());
-        command.arg("NX").arg("GET").arg("PX").arg(milliseconds(ttl).max(1));
-        let held: Option<String> = self.ask(&command).await?;
-        // A Cluster's client may send a command again whose answer was lost: then it is our own that is found.
-        let is_ours = held.is_none_or(|held| held == ticket.as_str());
-        Ok(if is_ours { Flight::Begun } else { Flight::Underway })
+        let id = self.keys.flight_id(key);
+        let content = self.content(request);
+        let arguments = |command: &mut Cmd| {
+            command.arg(ticket.as_str()).arg(milliseconds(ttl).max(1)).arg(&content[..]);
+        };
+        let begun = self.scripts.begin.run(&self.link, &[self.keys.flight(id), self.keys.answer(id)], arguments).await;
+        match read(begun)? {
+            Value::Int(1) => Ok(Flight::Begun),
+            Value::Int(0) => Ok(Flight::Underway),
+            value => String::from_redis_value(value)
+                .ok()
+                .and_then(|words| answer_from(&words))
+                .map(Flight::Answered)
+                .ok_or_else(|| EphemeralUnavailable(Cause::new(NOT_UNDERSTOOD))),
+        }
     }
 
-    async fn end_flight(&self, key: &TransactionKey, ticket: &Ticket) {
+    async fn end_flight(&self, key: &TransactionKey, ticket: &Ticket, left: Option<(&Compared, &FinalAnswer)>) {
         let id = self.keys.flight_id(key);
+        let content = self.content(left.map(|(request, _)| request));
+        let words = left.filter(|_| !content.is_empty()).and_then(|(_, answer)| answer_words(answer));
         let arguments = |command: &mut Cmd| {
             command.arg(ticket.as_str());
+            if let Some(words) = &words {
+                command.arg(&content[..]).arg(words).arg(milliseconds(self.answers_kept));
+            }
         };
-        if let Err(error) = self.scripts.end.run(&self.link, &[self.keys.flight(id)], arguments).await {
+        let keys = [self.keys.flight(id), self.keys.answer(id)];
+        if let Err(error) = self.scripts.end.run(&self.link, &keys, arguments).await {
             // Its time will end it.
             tracing::debug!(%error, "the end of a flight was not told");
         }
@@ -247,6 +270,26 @@ fn read<T: FromRedisValue>(answer: Result<Value, NoAnswer>) -> Result<T, Ephemer
     let value = answer.map_err(|error| EphemeralUnavailable(Cause::new(error)))?;
     // What cannot be read is not shown: it may be a value that somebody else has put there.
     T::from_redis_value(value).map_err(|_| EphemeralUnavailable(Cause::new(NOT_UNDERSTOOD)))
+}
+
+/// A final answer as it is kept: a letter for the status, and the text.
+fn answer_words(answer: &FinalAnswer) -> Option<String> {
+    let letter = match answer.status {
+        Status::Success => 'S',
+        Status::Failure => 'F',
+        Status::Pending => return None,
+    };
+    Some(format!("{letter}{}", answer.description))
+}
+
+fn answer_from(words: &str) -> Option<FinalAnswer> {
+    let mut letters = words.chars();
+    let status = match letters.next()? {
+        'S' => Status::Success,
+        'F' => Status::Failure,
+        _ => return None,
+    };
+    Some(FinalAnswer { status, description: Arc::from(letters.as_str()) })
 }
 
 fn hex(content: ContentDigest) -> String {

@@ -17,6 +17,7 @@ pub(super) struct Script {
 pub(super) struct Scripts {
     pub(super) issue: Script,
     pub(super) redeem: Script,
+    pub(super) begin: Script,
     pub(super) end: Script,
     pub(super) claim: Script,
     pub(super) settle: Script,
@@ -28,6 +29,7 @@ impl Scripts {
         Self {
             issue: Script::new(include_str!("scripts/issue.lua")),
             redeem: Script::new(include_str!("scripts/redeem.lua")),
+            begin: Script::new(include_str!("scripts/begin.lua")),
             end: Script::new(include_str!("scripts/end.lua")),
             claim: Script::new(include_str!("scripts/claim.lua")),
             settle: Script::new(include_str!("scripts/settle.lua")),

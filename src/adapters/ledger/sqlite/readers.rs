@@ -1,8 +1,9 @@
 //! The readers of the ledger's file: threads with read-only connections of their own.
 //!
-//! Invariant: a reader never waits for the writer, and never sees less than what was answered before it was asked.
-//! Single records and lists have threads of their own, so that a caller who turns pages does not slow a charge. The
-//! queues are bounded: at the bound callers wait for room. What is read is not here.
+//! Invariant: a reader never waits for the writer, and never sees less than what was answered before it was asked: what
+//! is read at a time has queued before the file was looked at. Single records and lists have threads of their own, so that
+//! a caller who turns pages does not slow a charge. The queues are bounded: at the bound callers wait for room. What lists
+//! there are is not here.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -11,6 +12,8 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::{OpenError, Stopped, unavailable};
+use super::statements;
+use crate::domain::transaction::{Transaction, TransactionKey};
 use crate::ports::ledger::LedgerUnavailable;
 
 /// Threads that read single records.
@@ -19,52 +22,84 @@ const RECORD_THREADS: usize = 2;
 const LIST_THREADS: usize = 2;
 /// Reads that may wait for a thread of their lane.
 const QUEUE_LENGTH_MAX: usize = 1024;
+/// Most records that are read at a time: more gain nothing, and keep the other thread idle.
+const RECORDS_AT_A_TIME_MAX: usize = 64;
+/// Records from which on it pays to find the state of the file once for all of them.
+const RECORDS_OF_ONE_STATE_MIN: usize = 4;
 
-/// Something to be read. It sends its answer itself.
+/// A list to be read. It sends its answer itself.
 type Job = Box<dyn FnOnce(&Connection) + Send>;
+
+/// A record to be read.
+pub(super) struct Recall {
+    key: TransactionKey,
+    answer: oneshot::Sender<Result<Option<Transaction>, LedgerUnavailable>>,
+}
 
 /// All reading threads.
 pub(super) struct Readers {
     /// For single records.
-    pub(super) records: Lane,
+    pub(super) records: Lane<Recall>,
     /// For lists.
-    pub(super) lists: Lane,
+    pub(super) lists: Lane<Job>,
 }
 
 impl Readers {
     /// Starts the threads, each with a connection that `connect` makes.
     pub(super) fn start(connect: impl Fn() -> Result<Connection, OpenError>) -> Result<Self, OpenError> {
         Ok(Self {
-            records: Lane::start("ledger-record", RECORD_THREADS, &connect)?,
-            lists: Lane::start("ledger-list", LIST_THREADS, &connect)?,
+            records: Lane::start("ledger-record", RECORD_THREADS, &connect, recall_all)?,
+            lists: Lane::start("ledger-list", LIST_THREADS, &connect, run)?,
         })
     }
 }
 
 /// A few threads that take from one queue. Dropping it ends them.
-pub(super) struct Lane {
-    queue: Option<mpsc::Sender<Job>>,
+pub(super) struct Lane<J> {
+    queue: Option<mpsc::Sender<J>>,
     threads: Vec<JoinHandle<()>>,
 }
 
-impl Lane {
+impl<J: Send + 'static> Lane<J> {
     fn start(
         name: &str,
         threads: usize,
         connect: impl Fn() -> Result<Connection, OpenError>,
+        work: fn(&Connection, &Jobs<J>),
     ) -> Result<Self, OpenError> {
         let (queue, jobs) = mpsc::channel(QUEUE_LENGTH_MAX);
-        let jobs = Arc::new(Mutex::new(jobs));
+        let jobs = Arc::new(Jobs(Mutex::new(jobs)));
         let mut lane = Self { queue: Some(queue), threads: Vec::with_capacity(threads) };
         for _ in 0..threads {
             let connection = connect()?;
             let jobs = Arc::clone(&jobs);
-            let thread = thread::Builder::new().name(name.to_owned()).spawn(move || run(&connection, &jobs));
+            let thread = thread::Builder::new().name(name.to_owned()).spawn(move || work(&connection, &jobs));
             lane.threads.push(thread.map_err(OpenError::Thread)?);
         }
         Ok(lane)
     }
 
+    async fn ask<T>(
+        &self,
+        job: J,
+        answered: oneshot::Receiver<Result<T, LedgerUnavailable>>,
+    ) -> Result<T, LedgerUnavailable> {
+        let queue = self.queue.as_ref().ok_or(Stopped::Readers)?;
+        queue.send(job).await.map_err(|_| Stopped::Readers)?;
+        // The thread is gone where it drops a job without an answer.
+        answered.await.map_err(|_| Stopped::Readers)?
+    }
+}
+
+impl Lane<Recall> {
+    /// Reads one record.
+    pub(super) async fn recall(&self, key: TransactionKey) -> Result<Option<Transaction>, LedgerUnavailable> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Recall { key, answer }, answered).await
+    }
+}
+
+impl Lane<Job> {
     /// Reads on one of the threads.
     pub(super) async fn read<T: Send + 'static>(
         &self,
@@ -77,14 +112,11 @@ impl Lane {
                 let _ = answer.send(read(connection).map_err(unavailable));
             }
         });
-        let queue = self.queue.as_ref().ok_or(Stopped::Readers)?;
-        queue.send(job).await.map_err(|_| Stopped::Readers)?;
-        // The thread is gone where it drops a job without an answer.
-        answered.await.map_err(|_| Stopped::Readers)?
+        self.ask(job, answered).await
     }
 }
 
-impl Drop for Lane {
+impl<J> Drop for Lane<J> {
     fn drop(&mut self) {
         self.queue = None;
         for thread in self.threads.drain(..) {
@@ -94,13 +126,40 @@ impl Drop for Lane {
     }
 }
 
-fn run(connection: &Connection, jobs: &Mutex<mpsc::Receiver<Job>>) {
-    loop {
-        // One thread waits in the queue and the others for it; the lock is free again while a job is read.
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
-        match job {
-            Some(job) => job(connection),
-            None => return,
+/// What has queued. One thread waits in the queue and the others for it; the lock is free again while there is work.
+struct Jobs<J>(Mutex<mpsc::Receiver<J>>);
+
+impl<J> Jobs<J> {
+    fn take(&self) -> Option<J> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv()
+    }
+
+    /// At least one; none when the queue is closed and empty.
+    fn take_many(&self, jobs: &mut Vec<J>, count_max: usize) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv_many(jobs, count_max)
+    }
+}
+
+fn run(connection: &Connection, jobs: &Jobs<Job>) {
+    while let Some(job) = jobs.take() {
+        job(connection);
+    }
+}
+
+/// Reads records as they are asked for. Those that have queued are read of one state of the file: to find it anew costs
+/// more than the record.
+fn recall_all(connection: &Connection, jobs: &Jobs<Recall>) {
+    let mut recalls = Vec::with_capacity(RECORDS_AT_A_TIME_MAX);
+    while jobs.take_many(&mut recalls, RECORDS_AT_A_TIME_MAX) > 0 {
+        let is_worth_it = recalls.len() >= RECORDS_OF_ONE_STATE_MIN;
+        let state = if is_worth_it { connection.unchecked_transaction().map(Some) } else { Ok(None) };
+        let state = state.map_err(unavailable);
+        for Recall { key, answer } in recalls.drain(..) {
+            // Whoever hung up while waiting for a thread need not be read for.
+            if !answer.is_closed() {
+                let read = |_: &Option<_>| statements::recall(connection, &key).map_err(unavailable);
+                let _ = answer.send(state.as_ref().map_err(Clone::clone).and_then(read));
+            }
         }
     }
 }

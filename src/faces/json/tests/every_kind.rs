@@ -4,7 +4,7 @@
 //! mistake made alike in reading and in writing does not pass.
 
 use std::convert::Infallible;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -23,7 +23,7 @@ use tonic::body::Body;
 
 use super::super::findings::Findings;
 use super::super::wire::{self, Wire};
-use super::super::{Inner, JsonFace, JsonFaceError};
+use super::super::{JsonFace, JsonFaceError, Tower};
 use super::{Read, found, get, send};
 use crate::faces::pb;
 use crate::faces::pb::google::api::{HttpRule, http_rule::Pattern};
@@ -195,7 +195,7 @@ fn try_face(rule: &HttpRule) -> Result<JsonFace, JsonFaceError> {
     let set = descriptors(rule);
     let pool = DescriptorPool::decode(set.as_slice()).expect("descriptors of this test");
     let service = tower::service_fn(move |request| echo(pool.clone(), request));
-    JsonFace::new(&set, &["test.EchoService"], Inner::new(service), "1")
+    JsonFace::new(&set, &["test.EchoService"], Arc::new(Tower(service)), "1")
 }
 
 fn rule(pattern: Pattern, body: &str) -> HttpRule {

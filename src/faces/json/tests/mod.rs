@@ -13,7 +13,7 @@ use tonic::body::Body;
 use tonic::service::Routes;
 
 use super::findings::Findings;
-use super::{Inner, JsonFace};
+use super::{JsonFace, Tower};
 use crate::faces::pb;
 use crate::faces::pb::v1;
 use crate::faces::status::ApiError;
@@ -71,7 +71,7 @@ impl Recorder {
             .add_service(v1::account_service_server::AccountServiceServer::new(self.clone()))
             .prepare();
         let services = ["onbill.v1.AccountService", "onbill.v1.PinService", "onbill.v1.TransactionService"];
-        JsonFace::new(pb::DESCRIPTORS, &services, Inner::new(routes), "1.2.3").expect("the protos can be served")
+        JsonFace::new(pb::DESCRIPTORS, &services, Arc::new(Tower(routes)), "1.2.3").expect("the protos can be served")
     }
 }
 
