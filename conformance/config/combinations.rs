@@ -273,6 +273,10 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
         "server.tls.cert_file: must be set where client_ca_file is: only TLS asks for certificates",
     ),
     (
+        "[server.tls]\ncert_file = '/c'\nkey_file = '/k'\nclient_crl_file = '/r'",
+        "server.tls.client_ca_file: must be set where client_crl_file is: the lists are of these authorities",
+    ),
+    (
         "[issuer.id]\njwks_file = '/j'\naudiences = ['a']\n[issuer.id.clients]\nshop = 'my-ott'",
         "issuer.id.issuer: must be set: what iss is in its tokens, like https://id.example/realms/ott",
     ),

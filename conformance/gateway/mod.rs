@@ -18,7 +18,7 @@ mod redis;
 mod lists;
 mod bad_input;
 mod isolation;
-mod callers;
+pub mod callers;
 mod sick_csps;
 mod spending;
 mod reload;

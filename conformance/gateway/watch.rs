@@ -99,6 +99,48 @@ async fn a_named_deadline_ends_the_stream() {
 }
 
 #[tokio::test]
+async fn streams_have_bounds_of_their_own_and_a_place_that_is_given_back_is_free_again() {
+    // The CSP promises nothing: the outcome stays unknown.
+    let gateway = Setup::default()
+        .environment("ONBILL__CSP__SANDBOX__FORGET_AFTER_S", "604800")
+        .environment("ONBILL__SERVER__WATCHERS_MAX", "3")
+        .environment("ONBILL__SERVER__WATCHERS_PER_PARTNER_MAX", "2")
+        .start();
+    let id = id("w");
+    for partner in [Partner::demo(&gateway), Partner::other(&gateway)] {
+        assert_eq!(partner.charge(&number("12"), &id, json!({})).await.json()["status"], "Pending");
+    }
+    let mut client = TransactionServiceClient::new(channel(&gateway).await);
+    let mut begun = async |key: &'static str| {
+        let mut asked = request(&id, "");
+        asked.metadata_mut().insert("x-api-key", key.parse().expect("a key"));
+        let mut stream = client.watch_transaction(asked).await?.into_inner();
+        assert_eq!(stream.message().await?.expect("one").status, "Pending");
+        Ok::<_, tonic::Status>(stream)
+    };
+    let first = begun("demo-key").await.expect("a place");
+    let _second = begun("demo-key").await.expect("a place");
+    let status = begun("demo-key").await.expect_err("this partner has too many");
+    assert_eq!((status.code(), status.message()), (Code::ResourceExhausted, "Too many requests."));
+    let third = begun("other-key").await.expect("a place that the greedy one did not get");
+    let status = begun("other-key").await.expect_err("there are too many in all");
+    assert_eq!((status.code(), status.message()), (Code::Unavailable, "Service unavailable."));
+    drop((first, third));
+    // The gateway hears of it a moment later.
+    for key in ["demo-key", "other-key"] {
+        let mut again = begun(key).await;
+        for _ in 0..500 {
+            if again.is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            again = begun(key).await;
+        }
+        drop(again.expect("a place that was given back"));
+    }
+}
+
+#[tokio::test]
 async fn watchers_do_not_keep_a_gateway_from_stopping() {
     let gateway = Setup::default().environment("ONBILL__CSP__SANDBOX__FORGET_AFTER_S", "604800").start();
     let demo = Partner::demo(&gateway);

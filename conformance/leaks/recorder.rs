@@ -1,14 +1,19 @@
-//! Stands between clients and a gateway, and keeps every byte: what was sent is what must not show up elsewhere.
+//! Stands between clients and a gateway that speaks TLS, and keeps every byte: what was sent is what must not show up
+//! elsewhere.
 //!
-//! Invariant: bytes pass unchanged. Numbers and PINs are read from what was really sent, so that no client has to say
-//! what it uses.
+//! Invariant: bytes pass unchanged; they are encrypted on the gateway's side only. Numbers and PINs are read from what was
+//! really sent, so that no client has to say what it uses.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use regex::bytes::Regex;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
 
 /// A sandbox number, whole.
 static NUMBER: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"555[0-9]{7}").expect("a constant pattern"));
@@ -32,8 +37,9 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Opens one before this address.
-    pub async fn before(authority: &str) -> Self {
+    /// Opens one before this address, where somebody shows the certificate of a file.
+    pub async fn before(authority: &str, certificate: &Path) -> Self {
+        let tls = connector(certificate);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         let heard: Arc<Mutex<Vec<Arc<Mutex<Heard>>>>> = Arc::default();
@@ -42,7 +48,7 @@ impl Recorder {
             while let Ok((client, _)) = listener.accept().await {
                 let heard = Arc::new(Mutex::new(Heard::default()));
                 all.lock().expect("no panic in here").push(Arc::clone(&heard));
-                tokio::spawn(pass(client, authority.clone(), heard));
+                tokio::spawn(pass(client, tls.clone(), authority.clone(), heard));
             }
         });
         Self { address, heard }
@@ -92,12 +98,23 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-async fn pass(client: TcpStream, authority: String, heard: Arc<Mutex<Heard>>) {
+fn connector(certificate: &Path) -> TlsConnector {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(certificate).expect("a certificate")).expect("an authority");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    // Nothing is offered: a client of either version of HTTP passes through.
+    TlsConnector::from(Arc::new(builder.expect("versions").with_root_certificates(roots).with_no_client_auth()))
+}
+
+async fn pass(client: TcpStream, tls: TlsConnector, authority: String, heard: Arc<Mutex<Heard>>) {
     let Ok(gateway) = TcpStream::connect(authority).await else {
         return;
     };
+    let name = ServerName::try_from("localhost").expect("a name");
+    let gateway = tls.connect(name, gateway).await.expect("the gateway's certificate is trusted");
     let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_gateway, mut to_gateway) = gateway.into_split();
+    let (mut from_gateway, mut to_gateway) = tokio::io::split(gateway);
     let sent = Arc::clone(&heard);
     let there = async move {
         let mut buffer = vec![0; 65_536];

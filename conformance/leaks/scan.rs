@@ -14,8 +14,12 @@ pub enum Kind {
     Number,
     /// A PIN.
     Pin,
-    /// A key, a token, a password, a file of key bytes.
+    /// A key, a password, a file of key bytes.
     Key,
+    /// A bearer token, or the part of it that cannot be made by others.
+    Token,
+    /// The private key of the TLS port.
+    TlsKey,
 }
 
 /// One thing that must not be found.

@@ -30,6 +30,7 @@ fn call(budget_ms: u64) -> CallContext {
         trace: Trace::begun_by(&correlation),
         correlation,
         partner: None,
+        trace_state: None,
         budget: Duration::from_millis(budget_ms),
     }
 }

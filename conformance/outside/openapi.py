@@ -41,7 +41,7 @@ def every_operation_says_how_it_can_fail():
     for path, methods in document()["paths"].items():
         for method, operation in methods.items():
             statuses = set(operation["responses"])
-            assert {"400", "401", "429", "500", "503"} <= statuses, (method, path, statuses)
+            assert {"400", "401", "403", "429", "431", "500", "503"} <= statuses, (method, path, statuses)
             assert statuses & {"200", "201"}, (method, path, statuses)
 
 

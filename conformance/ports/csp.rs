@@ -174,7 +174,13 @@ impl Rig {
 
     fn call(&self) -> CallContext {
         let correlation = CorrelationId::parse("test").expect("well formed");
-        CallContext { trace: Trace::begun_by(&correlation), correlation, partner: None, budget: self.budget }
+        CallContext {
+            trace: Trace::begun_by(&correlation),
+            correlation,
+            partner: None,
+            trace_state: None,
+            budget: self.budget,
+        }
     }
 
     async fn find(&self, who: Identifier) -> Option<Account> {

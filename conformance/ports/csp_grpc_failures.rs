@@ -127,6 +127,7 @@ async fn answer(
 ) {
     assert_eq!(request.headers()["x-api-key"], "grpc-key");
     assert_eq!(request.headers()["x-correlation-id"], "test-1");
+    assert_eq!(request.headers()["tracestate"], "rojo=1,congo=2");
     assert!(request.headers().contains_key("grpc-timeout"));
     let mut body = request.into_body();
     while let Some(Ok(data)) = body.data().await {

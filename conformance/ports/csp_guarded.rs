@@ -102,7 +102,7 @@ impl Csp for Told {
 
 fn call() -> CallContext {
     let correlation = CorrelationId::parse("test").expect("well formed");
-    CallContext { trace: Trace::begun_by(&correlation), correlation, partner: None, budget: BUDGET }
+    CallContext { trace: Trace::begun_by(&correlation), correlation, partner: None, trace_state: None, budget: BUDGET }
 }
 
 fn guarded() -> (Arc<Told>, Arc<Guarded>) {

@@ -10,7 +10,7 @@ use http::HeaderValue;
 use onbill::adapters::csp::http::{ClientPem, HttpCsp, Settings};
 use onbill::domain::ids::{AccountRef, ChargeCode, CorrelationId, Reference};
 use onbill::domain::money::Money;
-use onbill::domain::trace::Trace;
+use onbill::domain::trace::{Trace, TraceState};
 use onbill::domain::transaction::settle::Receipt;
 use onbill::ports::csp::{CallContext, ChargeOrder, Csp, CspError, Identifier, Inquiry, RefundOrder, Voiding};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -25,7 +25,8 @@ const REFERENCE: &str = "000000000000000000000000000000ff";
 
 pub(super) fn call() -> CallContext {
     let correlation = CorrelationId::parse("test-1").expect("well formed");
-    CallContext { trace: Trace::begun_by(&correlation), correlation, partner: None, budget: BUDGET }
+    let trace_state = TraceState::of_lines(["rojo=1,congo=2"].into_iter());
+    CallContext { trace: Trace::begun_by(&correlation), correlation, partner: None, trace_state, budget: BUDGET }
 }
 
 fn reference() -> Reference {
@@ -400,6 +401,7 @@ async fn a_call_carries_its_trace_in_both_forms_and_its_correlation_id() {
         "x-b3-spanid: 00f067aa0ba902b7",
         "x-b3-parentspanid: 00000000000000ff",
         "x-b3-sampled: 1",
+        "tracestate: rojo=1,congo=2",
         "x-correlation-id: test-1",
         "x-api-key: operator-key",
     ] {

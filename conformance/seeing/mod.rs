@@ -2,7 +2,7 @@
 //!
 //! Invariant: all of it is looked at from outside, with the tools that they use: Prometheus, a collector, `onbill audit`.
 
-mod collector;
+pub mod collector;
 mod tables;
 mod prometheus;
 mod traces;

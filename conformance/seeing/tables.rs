@@ -209,6 +209,9 @@ async fn a_gateway_prints_the_numbers_of_the_table_and_no_other() {
     assert_eq!(demo.post("/pin", &json!({ "type": "MSISDN", "address": number })).await.status, 201);
     let stranger = Partner::with_key(&gateway, "nobody's key");
     assert_eq!(stranger.get("/transactions").await.status, 401);
+    for (path, status) in [("/nowhere", 404), ("/pin/5550100001", 404), ("/pin", 405), ("/openapi.json", 200)] {
+        assert_eq!(stranger.get(path).await.status, status, "{path}");
+    }
     gateway.hang_up();
     let admin = Partner::at(gateway.admin(), "");
     let expected: BTreeSet<String> = ALL.iter().map(|row| row.name.to_owned()).collect();
@@ -237,6 +240,8 @@ async fn a_gateway_prints_the_numbers_of_the_table_and_no_other() {
     for line in [
         "onbill_requests_total{rpc=\"onbill.v1.TransactionService/CreateTransaction\",face=\"json\",partner=\"demo-ott\",code=\"ok\"} 2\n",
         "onbill_requests_total{rpc=\"onbill.v1.TransactionService/ListTransactions\",face=\"json\",partner=\"none\",code=\"authorization-failure\"} 1\n",
+        "onbill_requests_total{rpc=\"unknown\",face=\"json\",partner=\"none\",code=\"not-found\"} 2\n",
+        "onbill_requests_total{rpc=\"unknown\",face=\"json\",partner=\"none\",code=\"method-not-allowed\"} 1\n",
         "onbill_slo_calls_total{rpc=\"onbill.v1.TransactionService/CreateTransaction\"} 2\n",
         "onbill_slo_down_total{rpc=\"onbill.v1.TransactionService/CreateTransaction\"} 0\n",
         "onbill_slo_calls_total{rpc=\"onbill.v1.TransactionService/ListTransactions\"} 0\n",

@@ -145,7 +145,12 @@ async fn the_csp_is_sent_our_own_span_as_its_parent() {
     let demo = Partner::demo(&gateway);
     let body = json!({ "type": "MSISDN", "address": "7770000001" }).to_string();
     let w3c = format!("00-{TRACE}-{PARENT}-01");
-    let headers = [("content-type", "application/json"), ("traceparent", w3c.as_str())];
+    let headers = [
+        ("content-type", "application/json"),
+        ("traceparent", w3c.as_str()),
+        ("tracestate", "rojo=00f067aa0ba902b7"),
+        ("tracestate", "congo=t61rcWkgMzE"),
+    ];
     demo.send(http::Method::POST, "/account/validate", &headers, body).await;
     let head = heads.recv_timeout(Duration::from_secs(30)).expect("the operator is asked");
     let sent = |name: &str| {
@@ -157,6 +162,45 @@ async fn the_csp_is_sent_our_own_span_as_its_parent() {
     assert_eq!(sent("traceparent"), format!("00-{TRACE}-{}-01", hex(&asked.span_id)));
     assert_eq!((sent("x-b3-spanid"), sent("x-b3-parentspanid")), (hex(&asked.span_id), hex(&asked.parent_span_id)));
     assert_ne!(hex(&asked.span_id), PARENT);
+    assert_eq!(sent("tracestate"), "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE", "as it came");
+
+    // Without a trace of the same form it means nothing.
+    for trace in [("x-trace", "none"), ("traceparent", "00-1-2-01"), ("x-b3-traceid", TRACE)] {
+        let headers = [("content-type", "application/json"), ("tracestate", "a=1"), ("x-b3-spanid", PARENT), trace];
+        let body = json!({ "type": "MSISDN", "address": "7770000002" }).to_string();
+        demo.send(http::Method::POST, "/account/validate", &headers, body).await;
+        let head = heads.recv_timeout(Duration::from_secs(30)).expect("the operator is asked");
+        assert!(!head.iter().any(|line| line.to_ascii_lowercase().starts_with("tracestate:")), "{trace:?}: {head:?}");
+    }
+}
+
+#[tokio::test]
+async fn spans_go_over_tls_to_a_collector_that_is_trusted_and_to_no_other() {
+    let collector = Collector::start().await;
+    let (directory, strangers) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    crate::tls::certificate(directory.path());
+    crate::tls::certificate(strangers.path());
+    let authority = collector.url().trim_start_matches("http://").to_owned();
+    let address = crate::tls::encrypted(directory.path(), authority).await;
+    let url = format!("https://localhost:{}", address.port());
+    let trusting = |file: &std::path::Path| {
+        let file = file.join("cert.pem");
+        traced(&url).environment("ONBILL__TRACES__CA_FILE", file.to_str().expect("UTF-8")).start()
+    };
+    // Another authority, the public ones, and no TLS at all.
+    for gateway in [trusting(strangers.path()), traced(&url).start(), traced(&format!("http://{address}")).start()] {
+        assert_eq!(charge(&Partner::demo(&gateway), &[]).await, 200, "nothing else is the worse for it");
+        let since = Instant::now();
+        while dropped(&gateway).await == 0 {
+            assert!(since.elapsed() < Duration::from_secs(30), "they are dropped, and counted");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    assert_eq!(collector.spans().len(), 0);
+    let gateway = trusting(directory.path());
+    assert_eq!(charge(&Partner::demo(&gateway), &[]).await, 200);
+    collector.wait("a charge", |spans| !named(spans, CREATE).is_empty()).await;
+    assert_eq!(dropped(&gateway).await, 0);
 }
 
 async fn dropped(gateway: &Running) -> u64 {

@@ -116,7 +116,15 @@ impl Site {
             }),
             instance: InstanceId::new(name),
             flights_asked: Arc::default(),
-            bounds: Bounds { pin_ttl_s: 300, pin_tries_max: 5, lease_s: LEASE_S, attempts_max: 3, retry_pause_ms: 50 },
+            bounds: Bounds {
+                pin_ttl_s: 300,
+                pin_tries_max: 5,
+                lease_s: LEASE_S,
+                attempts_max: 3,
+                retry_pause_ms: 50,
+                watchers_max: 1_000,
+                watchers_per_partner_max: 1_000,
+            },
             tasks: TaskTracker::new(),
             // Nobody here has an endpoint: events are counted in the ledger, and delivery has tests of its own.
             outbox: Arc::new(MemoryLedger::new()),

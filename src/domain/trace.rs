@@ -4,10 +4,55 @@
 //! where all of it is well formed, and made anew otherwise. How spans are recorded is not here.
 
 use std::fmt;
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
 use super::ids::CorrelationId;
+
+/// Most bytes of a `tracestate` that are sent on: what W3C Trace Context, section 3.3.1.5, asks of everybody.
+const STATE_BYTES_MAX: usize = 512;
+
+/// What those before us have noted on a trace for themselves (W3C `tracestate`). It is theirs: it is sent on as it came,
+/// and neither read nor logged here.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TraceState(Arc<str>);
+
+impl TraceState {
+    /// Takes it from the lines of the header, in their order; one list in many lines is one list. One that is longer than
+    /// 512 bytes loses whole members from its end, where the oldest are. `None`: there is nothing to send on.
+    #[must_use]
+    pub fn of_lines<'a>(lines: impl Iterator<Item = &'a str>) -> Option<Self> {
+        let mut whole = String::new();
+        for line in lines {
+            if !whole.is_empty() {
+                whole.push(',');
+            }
+            whole.push_str(line);
+            if whole.len() > STATE_BYTES_MAX {
+                // The comma behind the last member that fits may be the very next byte.
+                let head = whole.get(..=STATE_BYTES_MAX).unwrap_or_default();
+                let end = head.rfind(',').unwrap_or_default();
+                whole.truncate(end);
+                break;
+            }
+        }
+        (!whole.trim().is_empty()).then(|| Self(Arc::from(whole)))
+    }
+
+    /// As the header carries it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// How long it is; what is in it is nobody's here.
+impl fmt::Debug for TraceState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} bytes", self.0.len())
+    }
+}
 
 /// Where a call stands in a trace: as it was received, or as it was begun here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,6 +231,29 @@ mod tests {
         ] {
             assert_eq!(Trace::from_w3c(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_state_is_sent_on_as_it_came_and_loses_its_oldest_members_only_where_it_is_too_long() {
+        let sent_on =
+            |lines: &[&str]| TraceState::of_lines(lines.iter().copied()).map(|state| state.as_str().to_owned());
+        for (lines, expected) in [
+            (vec!["rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"], Some("rojo=00f067aa0ba902b7,congo=t61rcWkgMzE")),
+            (vec!["a=1 , b=2", "c=3"], Some("a=1 , b=2,c=3")),
+            (vec![], None),
+            (vec![""], None),
+            (vec![" "], None),
+        ] {
+            assert_eq!(sent_on(&lines).as_deref(), expected, "{lines:?}");
+        }
+        let member = |name: char, bytes: usize| format!("{name}={}", "x".repeat(bytes - 2));
+        let exact = format!("{},{}", member('a', 255), member('b', 256));
+        assert_eq!(sent_on(&[&exact]).as_deref(), Some(exact.as_str()), "512 bytes");
+        assert_eq!(sent_on(&[&exact, "c=3"]).as_deref(), Some(exact.as_str()));
+        let long = format!("{},{}", member('a', 255), member('b', 257));
+        assert_eq!(sent_on(&[&long]), Some(member('a', 255)));
+        assert_eq!(sent_on(&[&member('a', 513)]), None);
+        assert_eq!(format!("{:?}", TraceState::of_lines(["a=5550100001"].into_iter()).expect("a state")), "12 bytes");
     }
 
     #[test]

@@ -32,8 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
-use http_body_util::BodyExt;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use tonic::body::Body;
 
 pub use self::deadline::{Bounds, NamedDeadline};
@@ -46,15 +45,16 @@ use self::seen::Seen;
 use super::auth::Callers;
 use super::certification::page::Page;
 use super::grpc::Services;
+use super::grpc::direct::Message;
 use super::json::findings::Findings;
 use super::json::{Inner, InnerAnswer, JsonFace};
-use super::measures::Measures;
+use super::measures::{End, Measures};
 use super::status::ApiError;
 use super::wire;
 use crate::domain::catalogue::{ErrorCode, Violation};
 use crate::domain::certification::Face;
 use crate::domain::ids::CorrelationId;
-use crate::domain::trace::Trace;
+use crate::domain::trace::{Trace, TraceState};
 use crate::flows::about::About;
 use crate::flows::certification::Certification;
 use crate::flows::rate::{Rates, Standing};
@@ -65,6 +65,7 @@ use crate::ports::audit::Audit;
 const CORRELATION_HEADER: HeaderName = HeaderName::from_static("x-correlation-id");
 /// Headers of a trace: W3C's, and those of B3.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const B3_TRACE: HeaderName = HeaderName::from_static("x-b3-traceid");
 const B3_SPAN: HeaderName = HeaderName::from_static("x-b3-spanid");
 const B3_PARENT: HeaderName = HeaderName::from_static("x-b3-parentspanid");
@@ -79,6 +80,8 @@ const DEADLINE_GRACE: Duration = Duration::from_millis(250);
 struct Arrival {
     correlation: CorrelationId,
     trace: Trace,
+    /// What goes with the trace.
+    state: Option<TraceState>,
     face: Face,
 }
 
@@ -87,7 +90,7 @@ impl Arrival {
     fn of(request: &mut Request<Body>, gateway: &Gateway) -> Self {
         request.extensions_mut().remove().unwrap_or_else(|| {
             let correlation = gateway.secrets.fresh_correlation_id();
-            Self { trace: Trace::begun_by(&correlation), correlation, face: Face::Grpc }
+            Self { trace: Trace::begun_by(&correlation), correlation, state: None, face: Face::Grpc }
         })
     }
 }
@@ -119,9 +122,10 @@ impl Front {
             sent.and_then(CorrelationId::parse).unwrap_or_else(|| self.gateway.secrets.fresh_correlation_id());
         let echoed = HeaderValue::from_str(correlation.as_str()).ok();
         let trace = trace(request.headers()).unwrap_or_else(|| Trace::begun_by(&correlation));
+        let state = trace_state(request.headers());
         let about = About { work: "request", correlation: correlation.clone(), trace };
         let face = if is_grpc(request.headers()) { Face::Grpc } else { Face::Json };
-        request.extensions_mut().insert(Arrival { correlation, trace, face });
+        request.extensions_mut().insert(Arrival { correlation, trace, state, face });
         let mut response = if face == Face::Grpc {
             about.scope(self.guard.answer(request.map(Body::new))).await
         } else if let Some(page) = self.page.as_ref().filter(|_| Page::has(request.uri().path())) {
@@ -152,7 +156,10 @@ impl Front {
         let layers = &*self.guard.0;
         let rpc = self.json.rpc(request.method(), request.uri().path());
         let Some((target, method)) = rpc.and_then(|(target, path)| Some((target, layers.methods.get(path)?))) else {
-            return self.json.answer(request).await;
+            if self.json.describes(request.method(), request.uri().path()) {
+                return self.json.answer(request).await;
+            }
+            return self.nothing_there(request).await;
         };
         match layers.gate.admit(&self.gateway, method, request.headers(), request.extensions()).await {
             Ok(admitted) => {
@@ -175,6 +182,20 @@ impl Front {
     }
 }
 
+impl Front {
+    /// Refuses a JSON request of a path or method that is not there, and counts it as such.
+    async fn nothing_there<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes>,
+    {
+        let mut watched = self.guard.0.measures.begin(None, Face::Json);
+        let response = self.json.answer(request).await;
+        let is_elsewhere = response.status() == StatusCode::METHOD_NOT_ALLOWED;
+        watched.ended(End::Failed(if is_elsewhere { ErrorCode::MethodNotAllowed } else { ErrorCode::NotFound }));
+        response
+    }
+}
+
 /// The trace that a request is part of: W3C `traceparent`, else B3. What is not well formed is as good as none.
 fn trace(headers: &HeaderMap) -> Option<Trace> {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
@@ -183,6 +204,14 @@ fn trace(headers: &HeaderMap) -> Option<Trace> {
         Trace::from_b3(trace, span, text(&B3_PARENT), text(&B3_SAMPLED))
     };
     text(&TRACEPARENT).and_then(Trace::from_w3c).or_else(b3)
+}
+
+/// What goes with a trace, where it is one of `traceparent`: without that, or with B3, it means nothing.
+fn trace_state(headers: &HeaderMap) -> Option<TraceState> {
+    let lines = headers.get_all(&TRACESTATE).iter().filter_map(|value| value.to_str().ok());
+    let state = TraceState::of_lines(lines)?;
+    headers.get(&TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(Trace::from_w3c)?;
+    Some(state)
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
@@ -331,7 +360,8 @@ impl Layers {
         caller: Caller,
     ) -> Result<Response<Body>, ApiError> {
         if let Some(findings) = request.extensions_mut().remove::<Findings>() {
-            return Err(Box::pin(self.shape(request, method, &findings, &caller)).await);
+            let message = request.extensions_mut().remove::<Message>().map(|Message(bytes)| bytes).unwrap_or_default();
+            return Err(self.shape(&message, method, &findings, &caller));
         }
         let until = caller.deadline.checked_add(DEADLINE_GRACE).unwrap_or(caller.deadline);
         request.extensions_mut().insert(caller);
@@ -345,18 +375,12 @@ impl Layers {
     }
 
     /// Answers a request that JSON could not wholly bring across: its findings, and what the domain says of the rest.
-    async fn shape(&self, request: Request<Body>, method: &Method, findings: &Findings, caller: &Caller) -> ApiError {
+    fn shape(&self, message: &[u8], method: &Method, findings: &Findings, caller: &Caller) -> ApiError {
         let found = findings.listed.iter().map(|finding| finding.violation.clone());
         if findings.whole_body {
             return ApiError::invalid(found.collect());
         }
         let left_out: Vec<&str> = findings.listed.iter().map(|finding| finding.violation.field.as_ref()).collect();
-        // The frame that the transcoder has made: five bytes, then the message.
-        let frame = match request.into_body().collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(_) => Bytes::new(),
-        };
-        let message = frame.get(5..).unwrap_or_default();
         let position = |violation: &Violation| method.fields.iter().position(|name| *name == violation.field);
         let mut listed: Vec<Violation> = wire::violations(&method.path, message, &left_out, &self.gateway, caller);
         listed.retain(|violation| !left_out.contains(&violation.field.as_ref()));

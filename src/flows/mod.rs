@@ -98,6 +98,10 @@ pub struct Bounds {
     pub attempts_max: u32,
     /// Milliseconds before it is sent again; they double each time.
     pub retry_pause_ms: u32,
+    /// Most streams of WatchTransaction: a few kilobytes each.
+    pub watchers_max: usize,
+    /// Most of them of one partner, so that none takes the place of all others.
+    pub watchers_per_partner_max: usize,
 }
 
 /// Who calls, and until when an answer is of use.
@@ -123,7 +127,7 @@ impl Caller {
     /// What goes with a call to a CSP on the caller's behalf.
     fn call(&self, profile: &CspProfile, asking: &Asking, time_left: Duration) -> CallContext {
         let call = call(profile, self.correlation.clone(), asking.trace(), time_left);
-        CallContext { partner: Some(self.partner.id.clone()), ..call }
+        CallContext { partner: Some(self.partner.id.clone()), trace_state: asking.state(), ..call }
     }
 }
 
@@ -167,7 +171,7 @@ impl From<CspError> for Stop {
 /// What goes with a call to a CSP: its own time-out, within the time that is left.
 fn call(profile: &CspProfile, correlation: CorrelationId, trace: Trace, time_left: Duration) -> CallContext {
     let own = Duration::from_millis(u64::from(profile.call_timeout_ms));
-    CallContext { partner: None, correlation, trace, budget: own.min(time_left) }
+    CallContext { partner: None, correlation, trace, trace_state: None, budget: own.min(time_left) }
 }
 
 impl Gateway {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::domain::ids::CspId;
-use crate::domain::trace::Trace;
+use crate::domain::trace::{Trace, TraceState};
 use crate::ports::csp::CspError;
 use crate::ports::spans::{Ended, Side, Spans, Value};
 
@@ -20,6 +20,8 @@ use crate::ports::spans::{Ended, Side, Spans, Value};
 #[derive(Clone)]
 pub struct Trail {
     trace: Trace,
+    /// What goes with the trace, of those before us.
+    state: Option<TraceState>,
     /// `None`: this trace is not recorded.
     spans: Option<Arc<dyn Spans>>,
     share: Arc<CspShare>,
@@ -68,7 +70,13 @@ impl Trail {
     #[must_use]
     pub fn silent(trace: Trace) -> Self {
         let share = CspShare { began: Instant::now(), spent_us: AtomicU64::new(0), since_us: AtomicU64::new(0) };
-        Self { trace, spans: None, share: Arc::new(share) }
+        Self { trace, state: None, spans: None, share: Arc::new(share) }
+    }
+
+    /// The same trail with what its caller's trace carries.
+    #[must_use]
+    pub fn carrying(self, state: Option<TraceState>) -> Self {
+        Self { state, ..self }
     }
 
     /// A trail for a piece of work, and its span. Whether it is recorded was decided by whoever began the trace; where
@@ -116,7 +124,7 @@ impl Trail {
         let (mut span, trace) = self.begin(verb, Side::Client);
         span.note("onbill.csp", || csp.as_str().to_owned().into());
         self.share.start();
-        Asking { span, trace, share: Arc::clone(&self.share) }
+        Asking { span, trace, state: self.state.clone(), share: Arc::clone(&self.share) }
     }
 
     fn begin(&self, name: &'static str, side: Side) -> (Span, Trace) {
@@ -197,6 +205,7 @@ impl Drop for Span {
 pub struct Asking {
     span: Span,
     trace: Trace,
+    state: Option<TraceState>,
     share: Arc<CspShare>,
 }
 
@@ -205,6 +214,12 @@ impl Asking {
     #[must_use]
     pub const fn trace(&self) -> Trace {
         self.trace
+    }
+
+    /// What goes with the trace, of those before us.
+    #[must_use]
+    pub fn state(&self) -> Option<TraceState> {
+        self.state.clone()
     }
 
     /// Ends it by what the CSP said.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a watcher sees what the ledger holds, never what is still being decided: a change that this gateway has
 //! committed wakes its watchers, and everybody else's is seen at the next look, a second later at most, which asks the
-//! ledger once for all that is watched. Watchers are bounded, over all and for each partner; a change that nobody watches costs one look at a counter. Released records
+//! ledger once for all that is watched. Watchers are bounded, over all and for each partner (they hold no place of the calls at work); a change that nobody watches costs one look at a counter. Released records
 //! are not seen: a watcher whose record is released hears that there is no such transaction.
 
 use std::collections::HashMap;
@@ -22,10 +22,6 @@ use crate::domain::transaction::{Kind, Refusal, Status, Transaction, Transaction
 use crate::ports::Cause;
 use crate::ports::ledger::LedgerUnavailable;
 
-/// Most watchers of one gateway: a few kilobytes each.
-pub const WATCHERS_MAX: usize = 4096;
-/// Most watchers of one partner, so that none takes the place of all others.
-pub const WATCHERS_OF_PARTNER_MAX: usize = 1024;
 /// Seconds after which a partner with too many watchers may try again.
 const RETRY_AFTER_S: u32 = 1;
 /// How often what is watched is looked at, for changes that another gateway has made.
@@ -89,13 +85,17 @@ impl Watchers {
         self.register.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(gateway: &Arc<Gateway>, key: &TransactionKey) -> Result<Place, Refusal> {
+    fn enter(gateway: &Arc<Gateway>, key: &TransactionKey) -> Result<Place, Stop> {
+        let bounds = &gateway.bounds;
         let watchers = &gateway.watchers;
         let mut register = watchers.register();
         let of_partner = register.by_partner.get(&key.partner).copied().unwrap_or_default();
         let count = watchers.count.load(Ordering::SeqCst);
-        if count >= WATCHERS_MAX || of_partner >= WATCHERS_OF_PARTNER_MAX {
-            return Err(Refusal::TooMany { retry_after_s: RETRY_AFTER_S });
+        if of_partner >= bounds.watchers_per_partner_max {
+            return Err(Refusal::TooMany { retry_after_s: RETRY_AFTER_S }.into());
+        }
+        if count >= bounds.watchers_max {
+            return Err(Stop::Unavailable(Cause::new("there are too many watchers")));
         }
         register.by_partner.insert(key.partner.clone(), of_partner.saturating_add(1));
         let watched = register.by_key.entry(key.clone()).or_default();
@@ -163,7 +163,7 @@ pub struct Watch {
 /// Begins to watch a transaction. `until` is when its caller stops waiting, where it says so.
 ///
 /// # Errors
-/// There is no such transaction, or there are too many watchers.
+/// There is no such transaction, or there are too many watchers: of this partner, or in all.
 pub async fn begin(
     gateway: &Arc<Gateway>,
     caller: Caller,

@@ -15,7 +15,7 @@ use crate::domain::address::{Address, Msisdn};
 use crate::domain::directory::PinSms;
 use crate::domain::ids::{AccountRef, ChargeCode, CorrelationId, PartnerId, Reference};
 use crate::domain::money::Money;
-use crate::domain::trace::Trace;
+use crate::domain::trace::{Trace, TraceState};
 use crate::domain::transaction::settle::Receipt;
 
 /// Who is looked up.
@@ -36,6 +36,8 @@ pub struct CallContext {
     pub correlation: CorrelationId,
     /// The trace that the call is part of, sent on as W3C `traceparent` and as B3.
     pub trace: Trace,
+    /// What the caller's trace carries, sent on as W3C `tracestate`.
+    pub trace_state: Option<TraceState>,
     /// How long the call may take. The adapter gives up by itself and says so by its error.
     pub budget: Duration,
 }

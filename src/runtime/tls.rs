@@ -76,8 +76,8 @@ pub enum TlsError {
     /// The certificate and the key do not fit, or the library refuses them.
     #[error("server.tls: the certificate and its key cannot be used: {0}")]
     Pair(#[from] rustls::Error),
-    /// The authorities of clients.
-    #[error("server.tls.client_ca_file: {0}")]
+    /// The authorities of clients, or their lists of revoked certificates.
+    #[error("server.tls.client_ca_file or client_crl_file: {0}")]
     Authorities(#[from] rustls::server::VerifierBuilderError),
 }
 
@@ -97,7 +97,7 @@ impl Tls {
     pub fn begin(table: &TlsTable) -> Result<Option<Arc<Self>>, TlsError> {
         let Some(files) = Files::read(table)? else { return Ok(None) };
         let config = Arc::new(config(&files, table.client_auth)?);
-        note_end(&files);
+        note_ends(&files);
         Ok(Some(Arc::new(Self {
             table: table.clone(),
             current: RwLock::new((files, config)),
@@ -151,7 +151,7 @@ impl Tls {
             return Ok(false);
         }
         let config = Arc::new(config(&files, self.table.client_auth)?);
-        note_end(&files);
+        note_ends(&files);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = (files, config);
         Ok(true)
     }
@@ -199,7 +199,17 @@ impl Tls {
     }
 }
 
-fn note_end(files: &Files) {
+fn note_ends(files: &Files) {
+    let now = crate::domain::Time::now();
+    for list in files.revoked().ok().flatten().unwrap_or_default() {
+        match peer::next_update(&list) {
+            Ok(Some(end)) if end <= now => {
+                tracing::warn!(%end, "a list of revoked client certificates is past its next update: it still counts");
+            }
+            Ok(_) => {}
+            Err(why) => tracing::warn!(why, "a list of revoked client certificates cannot be read whole"),
+        }
+    }
     if let Some(end) = files.ends_at() {
         // Seconds of this century are far below what a float holds exactly.
         gauge!(TLS_EXPIRES.name).set(end.duration_since(crate::domain::Time::UNIX_EPOCH).as_secs_f64());
@@ -221,6 +231,9 @@ fn config(files: &Files, client_auth: ClientAuth) -> Result<ServerConfig, TlsErr
         None => builder.with_no_client_auth(),
         Some(roots) => {
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            // A certificate of which no list tells is turned away, up to the authority itself; that a list is past its
+            // next update is told and changes nothing: no renewal that was forgotten may lock everybody out.
+            let verifier = verifier.with_crls(files.revoked()?.unwrap_or_default());
             let verifier = match client_auth {
                 ClientAuth::Required => verifier,
                 ClientAuth::Optional => verifier.allow_unauthenticated(),

@@ -250,6 +250,8 @@ const fn bounds(config: &Config) -> Bounds {
         lease_s: config.charge.lease_s,
         attempts_max: config.charge.attempts_max,
         retry_pause_ms: config.charge.retry_pause_ms,
+        watchers_max: config.server.watchers_max,
+        watchers_per_partner_max: config.server.watchers_per_partner_max,
     }
 }
 

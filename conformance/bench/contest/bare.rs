@@ -10,6 +10,8 @@ use axum::Json;
 use axum::routing::{get, post};
 use onbill::faces::pb::v1;
 use onbill::faces::pb::v1::account_service_server::{AccountService, AccountServiceServer};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -87,6 +89,26 @@ pub async fn csp(delay: Duration) -> Infallible {
         .route("/transaction", post(book))
         .route("/transaction/{id}", get(never));
     serve(router).await
+}
+
+struct Taking;
+
+#[tonic::async_trait]
+impl TraceService for Taking {
+    async fn export(
+        &self,
+        _request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+/// A collector that takes spans over OTLP and keeps none.
+pub async fn collector() -> Infallible {
+    let incoming = tonic::transport::server::TcpIncoming::from(listen().await);
+    let service = TraceServiceServer::new(Taking);
+    let served = tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await;
+    panic!("it ended: {served:?}");
 }
 
 async fn serve(router: axum::Router) -> Infallible {

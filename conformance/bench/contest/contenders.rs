@@ -173,8 +173,11 @@ pub const CONTENDERS: &[Contender] = &[
     },
     Contender {
         name: "sqlite-rate",
-        what: "raw ledger on SQLite, 3000 charges a second by the clock",
-        run: |bench| raw(bench, &["sqlite", "256", &bench.seconds.to_string(), SLOW_CSP_RATE], true),
+        what: "raw ledger on SQLite, half of the gateway's peak by the clock",
+        run: |bench| {
+            let rate = bench.half_of_peak().to_string();
+            raw(bench, &["sqlite", "256", &bench.seconds.to_string(), &rate], true)
+        },
     },
     Contender {
         name: "slow-csp",
@@ -202,9 +205,6 @@ pub const CONTENDERS: &[Contender] = &[
         run: |bench| idle::held(bench, &bench.sandbox()?),
     },
 ];
-
-/// Half of what charges on SQLite reach here; the bar asks for half of the peak.
-const SLOW_CSP_RATE: &str = "3000";
 
 pub const BARS: &[Bar] = &[
     bar("validate-streams", "tonic-streams", Kind::PerS, Limit::AtLeast(0.75)),
@@ -287,8 +287,8 @@ fn slow_csp(bench: &Bench) -> Result<Sample, String> {
     const TWO_CALLS_US: f64 = 40_000.0;
     let csp = bench.bare(&["csp", "20"], true)?;
     let gateway = bench.gateway(&Bench::with_csp(&csp.url))?;
-    let load =
-        ["--rate", SLOW_CSP_RATE, "--in-flight", "512", "--connections", "8", "--mix", "charge", "--api-key", OTT_KEY];
+    let rate = bench.half_of_peak().to_string();
+    let load = ["--rate", &rate, "--in-flight", "512", "--connections", "8", "--mix", "charge", "--api-key", OTT_KEY];
     let mut sample = bench.load(&gateway.url, &[gateway.pid()], &load)?;
     for time in [&mut sample.p50_us, &mut sample.p99_us, &mut sample.p999_us] {
         *time = time.map(|micros| micros - TWO_CALLS_US);

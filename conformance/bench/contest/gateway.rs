@@ -22,8 +22,9 @@ use super::sample::Sample;
 pub const KEY: &str = "demo-key";
 /// The key of the partner where there is no sandbox: the sandbox's keys are taken nowhere else.
 pub const OTT_KEY: &str = "an-ott-that-is-measured";
-/// What every gateway has on, beside what it has by default: keys, deadlines, bounds of load and of connections, metrics.
-/// Partners have a rate, which is counted at each call, and is so high that nobody is turned away.
+/// What every gateway has on, beside what it has by default: keys, deadlines, bounds of load and of connections, metrics,
+/// the audit log. Ten of a thousand traces go to a collector. Partners have a rate, which is counted at each call, and is so
+/// high that nobody is turned away.
 const EVERYTHING_ON: &str = "
 [log]
 filter = \"info\"
@@ -103,6 +104,8 @@ pub struct Bench {
     pub grown: Grown,
     postgres: std::sync::OnceLock<Arc<postgres::Server>>,
     redis: std::sync::OnceLock<redis::Server>,
+    collector: std::sync::OnceLock<Proc>,
+    half_of_peak: std::sync::OnceLock<u32>,
 }
 
 impl Bench {
@@ -110,8 +113,9 @@ impl Bench {
         let (postgres, redis) = (std::sync::OnceLock::new(), std::sync::OnceLock::new());
         let own = std::env::current_exe().expect("this program has a path");
         let disk = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+        let (collector, half_of_peak) = (std::sync::OnceLock::new(), std::sync::OnceLock::new());
         let (onbill, grown) = (env!("CARGO_BIN_EXE_onbill").into(), Grown::new(0, None));
-        Self { machine, onbill, own, seconds, disk, grown, postgres, redis }
+        Self { machine, onbill, own, seconds, disk, grown, postgres, redis, collector, half_of_peak }
     }
 
     pub fn directory(&self) -> TempDir {
@@ -140,7 +144,9 @@ impl Bench {
     /// The same, with data that stays.
     fn gateway_at(&self, directory: TempDir, data: &Path, config: &str) -> Result<Proc, String> {
         let file = directory.path().join("onbill.toml");
-        std::fs::write(&file, format!("{EVERYTHING_ON}{config}")).map_err(|error| error.to_string())?;
+        let collector = &self.collector().url;
+        let traces = format!("[traces]\nendpoint = \"{collector}\"\nsample_per_mille = 10\n");
+        std::fs::write(&file, format!("{EVERYTHING_ON}{traces}{config}")).map_err(|error| error.to_string())?;
         let mut command = self.machine.server(&self.onbill.to_string_lossy());
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--config"]).arg(&file);
         command.arg("--data-dir").arg(data);
@@ -189,6 +195,22 @@ impl Bench {
 
     fn redis(&self) -> &redis::Server {
         self.redis.get_or_init(redis::Server::start)
+    }
+
+    /// Half of the charges a second that a sandbox on SQLite reaches here, as a short look at it says, in hundreds.
+    pub fn half_of_peak(&self) -> u32 {
+        const LOOK_S: u32 = 2;
+        *self.half_of_peak.get_or_init(|| {
+            let load = ["--in-flight", "128", "--connections", "2", "--mix", "charge"];
+            let gateway = self.sandbox().expect("a gateway");
+            let peak = self.load_for(&gateway.url, &[gateway.pid()], LOOK_S, &load).expect("charges");
+            let hundreds = format!("{:.0}", peak.per_s.unwrap_or_default() / 200.0);
+            hundreds.parse::<u32>().expect("a number").max(1) * 100
+        })
+    }
+
+    fn collector(&self) -> &Proc {
+        self.collector.get_or_init(|| self.bare(&["collector"], true).expect("a collector"))
     }
 
     /// Brings a database to the gateway's schema.

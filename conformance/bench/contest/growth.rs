@@ -40,12 +40,11 @@ impl Grown {
 
     fn sqlite(&self, bench: &Bench) -> Result<&Path, String> {
         let grow = || {
-            let (data, goes) = match &self.kept {
-                Some(kept) => (kept.clone(), None),
-                None => {
-                    let directory = bench.directory();
-                    (directory.path().join("data"), Some(directory))
-                }
+            let (data, goes) = if let Some(kept) = &self.kept {
+                (kept.clone(), None)
+            } else {
+                let directory = bench.directory();
+                (directory.path().join("data"), Some(directory))
             };
             if !data.join(LEDGER_FILE).exists() {
                 std::fs::create_dir_all(&data).map_err(|error| error.to_string())?;

@@ -165,6 +165,7 @@ fn play(words: &[String]) {
         match words {
             [what] if what == "tonic" => match bare::tonic().await {},
             [what] if what == "axum" => match bare::axum().await {},
+            [what] if what == "collector" => match bare::collector().await {},
             [what, delay] if what == "csp" => {
                 match bare::csp(Duration::from_millis(delay.parse().expect("milliseconds"))).await {}
             }

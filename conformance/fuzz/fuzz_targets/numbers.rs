@@ -3,6 +3,7 @@
 #![no_main]
 
 #[path = "../targets.rs"]
+#[allow(dead_code, reason = "the other targets are there too")]
 mod targets;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::numbers(data));

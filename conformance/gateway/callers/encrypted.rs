@@ -360,3 +360,109 @@ async fn certificates_change_under_load_without_a_failed_request_and_a_broken_on
     let log = gateway.log();
     assert!(!log.contains("PRIVATE KEY"), "{log}");
 }
+
+/// Puts a list of an authority's in place, in which these certificates are revoked.
+fn revoke(dir: &Path, by: &str, names: &[&str], more: &[&str]) {
+    let config = format!(
+        "[ca]\ndefault_ca = d\n[d]\ndatabase = {by}.index\ncrlnumber = {by}.number\ndefault_md = sha256\n\
+         default_crl_days = 2\ncertificate = {by}.pem\nprivate_key = {by}.key\ncrl_extensions = e\n\
+         [e]\nauthorityKeyIdentifier = keyid:always\n"
+    );
+    let file = format!("{by}.cnf");
+    std::fs::write(dir.join(&file), config).expect("a file");
+    for (name, content) in [("index", ""), ("number", "01")] {
+        let path = dir.join(format!("{by}.{name}"));
+        if !path.exists() {
+            std::fs::write(path, content).expect("a file");
+        }
+    }
+    for name in names {
+        openssl(dir, &["ca", "-config", &file, "-revoke", &format!("{name}.pem")]);
+    }
+    let (new, list) = (format!("{by}.crl.new"), format!("{by}.crl"));
+    openssl(dir, &[&["ca", "-config", &file, "-gencrl", "-out", &new], more].concat());
+    std::fs::rename(dir.join(new), dir.join(list)).expect("it is there");
+}
+
+/// The gRPC status of a call; `None` where there is no connection.
+async fn call(client: &Https, gateway: &Running) -> Option<String> {
+    let path = "onbill.v1.TransactionService/ListTransactions";
+    let request = Request::post(format!("https://{}/{path}", gateway.authority()))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(Full::new(Bytes::from_static(&[0; 5])))
+        .expect("a request");
+    let (head, body) = client.request(request).await.ok()?.into_parts();
+    let trailers = body.collect().await.ok()?.trailers().cloned().unwrap_or_default();
+    let status = head.headers.get("grpc-status").or_else(|| trailers.get("grpc-status")).expect("a status").clone();
+    Some(status.to_str().expect("a number").to_owned())
+}
+
+async fn until_logged(gateway: &Running, text: &str) {
+    for _ in 0..600 {
+        if gateway.log().contains(text) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{text} is never logged: {}", gateway.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_is_revoked_is_turned_away_on_both_faces_from_the_next_list_on() {
+    let site = Site::new();
+    let config = partners(&site);
+    let list = format!("client_crl_file = \"{}\"", site.file("partners.crl").display());
+    revoke(site.path(), "partners", &[], &[]);
+    let gateway = site.start(&list, &config);
+    let seen = async |name: &str| {
+        // Connections of their own, of either kind.
+        let json = get(&site.client(Some(name)), &gateway, &[]).await.map(|(status, _)| status);
+        (json, call(&site.client(Some(name)), &gateway).await)
+    };
+    let (good, forbidden) = ((Some(200), Some("0".to_owned())), (Some(403), Some("7".to_owned())));
+    assert_eq!((seen("demo").await, seen("other").await), (good.clone(), forbidden.clone()));
+    revoke(site.path(), "partners", &["demo"], &[]);
+    gateway.hang_up();
+    for _ in 0..300 {
+        if seen("demo").await == (None, None) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(seen("demo").await, (None, None), "revoked");
+    assert_eq!(seen("other").await, forbidden, "not revoked");
+    let keyed = get(&site.client(None), &gateway, &[("x-api-key", "demo-key")]).await;
+    assert_eq!(keyed.map(|seen| seen.0), Some(200), "who shows none is known by a key");
+
+    // What cannot be used changes nothing, and a list that is over still counts.
+    for broken in ["", "not PEM", "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"] {
+        let before = gateway.log().matches("cannot be used; the old ones stay").count();
+        std::fs::write(site.file("partners.crl"), broken).expect("a file");
+        gateway.hang_up();
+        for _ in 0..300 {
+            if gateway.log().matches("cannot be used; the old ones stay").count() > before {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(gateway.log().matches("cannot be used; the old ones stay").count() > before, "{broken}: said loudly");
+        assert_eq!((seen("demo").await, seen("other").await), ((None, None), forbidden.clone()), "{broken}");
+    }
+    let over = ["-crl_lastupdate", "200101000000Z", "-crl_nextupdate", "200102000000Z"];
+    revoke(site.path(), "partners", &[], &over);
+    gateway.hang_up();
+    until_logged(&gateway, "is past its next update").await;
+    assert_eq!((seen("demo").await, seen("other").await), ((None, None), forbidden), "over, and it counts");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_of_which_no_list_tells_is_turned_away() {
+    let site = Site::new();
+    let config = partners(&site);
+    revoke(site.path(), "strangers", &[], &[]);
+    let list = format!("client_crl_file = \"{}\"", site.file("strangers.crl").display());
+    let gateway = site.start(&list, &config);
+    assert_eq!(get(&site.client(Some("demo")), &gateway, &[]).await, None);
+    assert_eq!(call(&site.client(Some("demo")), &gateway).await, None);
+}

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use onbill::domain::api_key::KeyDigest;
 use onbill::domain::scope::Scope;
 use onbill::faces::auth::methods::SCOPES;
+use serde_json::Value;
 
 use super::{FORBIDDEN, NOBODY, Seen, over_grpc, over_json, routes, rpcs};
 use crate::gateway::client::Partner;
@@ -14,7 +15,7 @@ use crate::gateway::reload::reload;
 fn config(stolen: bool) -> String {
     let digest = |key: &str| KeyDigest::of(key.as_bytes());
     let mut text = format!(
-        "[sandbox]\nenabled = true\n[partner.new-ott]\ncsps = [\"sandbox\"]\n\
+        "[sandbox]\nenabled = true\n[partner.other-ott.rate]\nper_second = 1\nburst = 1\n[partner.new-ott]\ncsps = [\"sandbox\"]\n\
          [partner.new-ott.product.film.charge_codes]\nsandbox = \"FILM\"\n\
          [partner.new-ott.key.old]\nsha256 = \"{}\"\nexpires_at = \"2020-01-01T00:00:00Z\"\n\
          [partner.new-ott.key.reader]\nsha256 = \"{}\"\nscopes = [\"transactions:read\"]\n",
@@ -111,6 +112,47 @@ async fn a_key_does_what_its_scopes_say_on_both_faces_and_sees_nothing_of_anothe
     let (theirs, none) = (reader.get(&format!("/transaction/{mine}")).await, reader.get("/transaction/none").await);
     assert_eq!((theirs.status, &theirs.body), (404, &none.body), "another's is as good as none");
     assert_eq!(reader.get("/transactions").await.body, r#"{"transactions":[],"nextPageToken":""}"#);
+}
+
+/// What the gateway's own description says of an answer's status and code.
+fn is_described(document: &Value, method: &str, path: &str, seen: &Seen) -> bool {
+    let paths = document["paths"].as_object().expect("paths");
+    let (_, operations) = paths.iter().find(|(known, _)| known.replace(['{', '}'], "") == path).expect("a path");
+    let described = &operations[method.to_lowercase()]["responses"][seen.status.to_string()];
+    let described = match described["$ref"].as_str() {
+        Some(reference) => document.pointer(reference.trim_start_matches('#')).expect("a reference leads somewhere"),
+        None => described,
+    };
+    let codes = &described["content"]["application/json"]["schema"]["properties"]["code"]["enum"];
+    let code = serde_json::from_str::<Value>(&seen.body).map_or(Value::Null, |body| body["code"].clone());
+    described.is_object() && (code.is_null() || codes.as_array().is_some_and(|codes| codes.contains(&code)))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_refusal_of_every_route_is_described() {
+    let gateway = tokio::task::block_in_place(|| Setup::default().config(&config(false)).start());
+    let authority = gateway.authority();
+    let document: Value =
+        serde_json::from_str(&over_json(authority, "GET", "/openapi.json", &[]).await.body).expect("JSON");
+    let large = "x".repeat(20_000);
+    let mut met = std::collections::BTreeSet::new();
+    for (method, path) in routes(authority).await {
+        for headers in [
+            vec![],
+            vec![("x-api-key", "reader-key")],
+            vec![("x-api-key", "other-key")],
+            vec![("x-api-key", "demo-key")],
+            vec![("x-api-key", "demo-key"), ("content-type", "application/json")],
+            vec![("x-api-key", "demo-key"), ("x-large", &large)],
+        ] {
+            let seen = over_json(authority, &method, &path, &headers).await;
+            assert!(is_described(&document, &method, &path, &seen), "{method} {path} {seen:?}");
+            met.insert(seen.status);
+        }
+    }
+    for status in [400, 401, 403, 404, 429, 431] {
+        assert!(met.contains(&status), "{status} was not met: {met:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -22,25 +22,25 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-pub(super) fn encoded(bytes: impl AsRef<[u8]>) -> String {
+pub fn encoded(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// Seconds since 1970.
-pub(super) fn now_s() -> i64 {
+pub fn now_s() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     i64::try_from(since.as_secs()).expect("a time")
 }
 
 /// A private key.
-pub(super) enum Signer {
+pub enum Signer {
     Rsa(Box<RsaKeyPair>),
     Ec(Box<EcdsaKeyPair>, SystemRandom),
     Ed(Ed25519KeyPair),
 }
 
 impl Signer {
-    pub(super) fn rsa() -> Self {
+    pub fn rsa() -> Self {
         let made = Command::new("openssl")
             .args(["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"])
             .output()
@@ -49,20 +49,20 @@ impl Signer {
         Self::Rsa(Box::new(RsaKeyPair::from_pkcs8(key.secret_pkcs8_der()).expect("a key")))
     }
 
-    pub(super) fn ec() -> Self {
+    pub fn ec() -> Self {
         let random = SystemRandom::new();
         let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, made.as_ref(), &random);
         Self::Ec(Box::new(pair.expect("a key")), random)
     }
 
-    pub(super) fn ed() -> Self {
+    pub fn ed() -> Self {
         let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("a key");
         Self::Ed(Ed25519KeyPair::from_pkcs8(made.as_ref()).expect("a key"))
     }
 
     /// Its public half, as an issuer publishes it.
-    pub(super) fn jwk(&self, kid: &str) -> Value {
+    pub fn jwk(&self, kid: &str) -> Value {
         match self {
             Self::Rsa(pair) => {
                 let public: PublicKeyComponents<Vec<u8>> = PublicKeyComponents::from(pair.public());
@@ -97,7 +97,7 @@ impl Signer {
     }
 
     /// A token with this header and these claims.
-    pub(super) fn token(&self, header: &Value, claims: &Value) -> String {
+    pub fn token(&self, header: &Value, claims: &Value) -> String {
         let signed = format!("{}.{}", encoded(header.to_string()), encoded(claims.to_string()));
         let signature = self.signature(header["alg"].as_str().unwrap_or_default(), signed.as_bytes());
         format!("{signed}.{}", encoded(signature))
@@ -106,7 +106,7 @@ impl Signer {
 
 /// What the endpoint does when it is asked.
 #[derive(Clone)]
-pub(super) enum Mood {
+pub enum Mood {
     /// Publishes these keys.
     Keys(Vec<Value>),
     /// Answers something else, with this status.
@@ -118,14 +118,14 @@ pub(super) enum Mood {
 }
 
 /// The JWKS endpoint.
-pub(super) struct Endpoint {
+pub struct Endpoint {
     mood: Arc<Mutex<Mood>>,
     asked: Arc<AtomicUsize>,
-    pub(super) url: String,
+    pub url: String,
 }
 
 impl Endpoint {
-    pub(super) async fn start(mood: Mood) -> Self {
+    pub async fn start(mood: Mood) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}/jwks", listener.local_addr().expect("an address"));
         let (mood, asked) = (Arc::new(Mutex::new(mood)), Arc::new(AtomicUsize::new(0)));
@@ -142,12 +142,12 @@ impl Endpoint {
         Self { mood, asked, url }
     }
 
-    pub(super) fn now(&self, mood: Mood) {
+    pub fn now(&self, mood: Mood) {
         *self.mood.lock().expect("no panic") = mood;
     }
 
     /// How often it was asked.
-    pub(super) fn asked(&self) -> usize {
+    pub fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 }

@@ -5,7 +5,7 @@
 //! is tried without anybody's thinking of it.
 
 mod every_rpc;
-mod issuer;
+pub mod issuer;
 mod tokens;
 mod encrypted;
 mod operations;

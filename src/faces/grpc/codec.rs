@@ -69,7 +69,7 @@ impl<U: Message + Default> Decoder for ContractDecoder<U> {
 }
 
 /// prost keeps the kind of a decode error to itself: its text is the only place that tells a bad string from a bad frame.
-fn unreadable(error: &prost::DecodeError) -> Status {
+pub(super) fn unreadable(error: &prost::DecodeError) -> Status {
     let text = error.to_string();
     let reason = if text.contains("UTF-8") { reason::BODY_UTF8 } else { reason::BODY_PROTOBUF };
     ApiError::invalid(vec![Violation::on(field::BODY, reason)]).into_status()

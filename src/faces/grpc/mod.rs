@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding::Gzip;
-use tonic::metadata::MetadataValue;
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::server::NamedService;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_server::HealthServer;
@@ -28,6 +28,7 @@ use crate::flows::sandbox::Sandbox;
 use crate::flows::{Caller, Gateway, Stop};
 
 pub mod codec;
+pub mod direct;
 mod account;
 mod pin;
 mod transaction;
@@ -62,6 +63,8 @@ where
 pub struct Services {
     /// By full name. A call finds its service by one look-up; tonic's own router would cost it a twentieth of its time.
     by_name: HashMap<&'static str, Box<dyn Serves>, RandomState>,
+    /// By path: the methods that are called from within the process.
+    by_path: HashMap<&'static str, direct::Call, RandomState>,
     /// Full names of the services that need a key: ours.
     pub keyed: Vec<&'static str>,
 }
@@ -71,8 +74,22 @@ impl Services {
         self.by_name.insert(S::NAME, Box::new(service));
     }
 
-    /// Answers a call by the service that its path names.
-    pub async fn serve(&self, request: http::Request<Body>) -> http::Response<Body> {
+    fn add_direct(&mut self, calls: direct::Calls) {
+        self.by_path.extend(calls);
+    }
+
+    /// Answers a call by the service that its path names. One with a [`direct::Message`] is answered with a
+    /// [`direct::Answer`].
+    pub async fn serve(&self, mut request: http::Request<Body>) -> http::Response<Body> {
+        if let Some(direct::Message(message)) = request.extensions_mut().remove() {
+            return match self.by_path.get(request.uri().path()) {
+                Some(call) => {
+                    let (parts, _) = request.into_parts();
+                    call(MetadataMap::from_headers(parts.headers), parts.extensions, message).await
+                }
+                None => Status::unimplemented("").into_http(),
+            };
+        }
         let path = request.uri().path();
         let name = path.strip_prefix('/').and_then(|rest| rest.rsplit_once('/')).map_or(path, |(name, _method)| name);
         let Some(service) = self.by_name.get(name) else {
@@ -113,12 +130,20 @@ pub fn services(
 
     let shared = || Arc::clone(gateway);
     let health_service = HealthServer::new(HealthService::from_health_reporter(health.clone()));
-    let by_name = HashMap::with_hasher(RandomState::default());
-    let mut services = Services { by_name, keyed: keyed(sandbox.is_some()) };
-    services.add(bounded!(AccountServiceServer::new(account::Accounts(shared()))));
-    services.add(bounded!(PinServiceServer::new(pin::Pins(shared()))));
-    services.add(bounded!(TransactionServiceServer::new(transaction::Transactions(shared()))));
-    services.add(bounded!(NotificationServiceServer::new(notification::Notifications(shared()))));
+    let (by_name, by_path) = (HashMap::default(), HashMap::default());
+    let mut services = Services { by_name, by_path, keyed: keyed(sandbox.is_some()) };
+    /// One service, for gRPC clients and for calls from within.
+    macro_rules! serve {
+        ($server:ident, $calls:ident, $service:expr) => {
+            let service = Arc::new($service);
+            services.add_direct(direct::$calls(&service));
+            services.add(bounded!($server::from_arc(service)));
+        };
+    }
+    serve!(AccountServiceServer, account_service, account::Accounts(shared()));
+    serve!(PinServiceServer, pin_service, pin::Pins(shared()));
+    serve!(TransactionServiceServer, transaction_service, transaction::Transactions(shared()));
+    serve!(NotificationServiceServer, notification_service, notification::Notifications(shared()));
     services.add(bounded!(health_service));
     if reflects {
         services.add(bounded!(reflection(sandbox.is_some()).build_v1()?));
@@ -126,11 +151,11 @@ pub fn services(
     }
     if let Some(sandbox) = sandbox {
         let door = sandbox::SandboxDoor { gateway: shared(), sandbox: Arc::clone(sandbox) };
-        services.add(bounded!(SandboxServiceServer::new(door)));
+        serve!(SandboxServiceServer, sandbox_service, door);
     }
     if let Some(certification) = certification {
         let door = certification::CertificationDoor(Arc::clone(certification));
-        services.add(bounded!(CertificationServiceServer::new(door)));
+        serve!(CertificationServiceServer, certification_service, door);
     }
     Ok(services)
 }

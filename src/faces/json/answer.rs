@@ -3,12 +3,12 @@
 //! Invariant: every error is the catalogue's, by `faces::status`; an answer of ours that cannot be printed is logged
 //! and becomes `system-error`. Headers of the RPC's answer go on to the caller, those of the gRPC protocol aside.
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{
     ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, TE, TRAILER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::Full;
 use serde::Serialize;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -17,47 +17,32 @@ use super::routes::Binding;
 use super::schema::Schema;
 use super::write::{self, WriteError};
 use crate::domain::catalogue::ErrorCode;
+use crate::faces::grpc::direct::Answer;
 use crate::faces::status::ApiError;
 
 /// How to authenticate, as a 401 must say (RFC 9110 section 11.6.1).
 const CHALLENGE: HeaderValue = HeaderValue::from_static("ApiKey realm=\"onbill\"");
 
-/// Most bytes of an answer: a page of transactions is far below. It bounds what a fault of ours could cost.
-const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// Why the answer of an RPC cannot be read. All of them are faults of the gateway.
+/// Why the answer of an RPC cannot be given. All of them are faults of the gateway.
 #[derive(Debug, thiserror::Error)]
 enum Unreadable {
-    #[error("the answer breaks off")]
-    Body(#[source] Status),
-    #[error("the answer is larger than {ANSWER_BYTES_MAX} bytes")]
-    TooLarge,
-    #[error("the answer is not one uncompressed message")]
-    Frame,
-    #[error("the answer has HTTP status {0}")]
-    Http(StatusCode),
+    #[error("there is no answer")]
+    Nothing,
     #[error("the answer cannot be printed")]
     Print(#[from] WriteError),
 }
 
 /// The answer of an RPC as JSON.
-pub(super) async fn of_rpc(schema: &Schema, binding: &Binding, response: Response<Body>) -> Response<Body> {
-    let (parts, body) = response.into_parts();
-    let mut headers = parts.headers;
-    let status = match parts.extensions.get::<Status>() {
-        Some(status) => Some(status.clone()).filter(|status| status.code() != Code::Ok),
-        None => failure(&headers),
-    };
-    let answered = match status {
-        Some(status) => Err(ApiError::from_status(&status)),
-        None if parts.status != StatusCode::OK => Err(fault(binding, &Unreadable::Http(parts.status))),
-        None => match message(body).await {
-            Ok(Ok(message)) => print(schema, binding, &message).map_err(|error| fault(binding, &error)),
-            Ok(Err(status)) => Err(ApiError::from_status(&status)),
-            Err(error) => Err(fault(binding, &error)),
-        },
+pub(super) fn of_rpc(schema: &Schema, binding: &Binding, response: Response<Body>) -> Response<Body> {
+    let (mut parts, _) = response.into_parts();
+    let status = parts.extensions.remove::<Status>().filter(|status| status.code() != Code::Ok);
+    let answered = match (status, parts.extensions.remove::<Answer>()) {
+        (Some(status), _) => Err(ApiError::from_status(&status)),
+        (None, Some(Answer(message))) => print(schema, binding, &message).map_err(|error| fault(binding, &error)),
+        (None, None) => Err(fault(binding, &Unreadable::Nothing)),
     };
     let mut response = answered.unwrap_or_else(|error| refusal(&error));
+    let mut headers = parts.headers;
     strip_protocol(&mut headers);
     // The face's own headers win over those of the same name.
     for name in response.headers().keys() {
@@ -82,44 +67,6 @@ fn print(schema: &Schema, binding: &Binding, message: &[u8]) -> Result<Response<
     *response.status_mut() = binding.success;
     response.headers_mut().extend(written.headers);
     Ok(response)
-}
-
-/// The one message of an answer, or the status in its trailers.
-async fn message(mut body: Body) -> Result<Result<Bytes, Status>, Unreadable> {
-    let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
-    while let Some(frame) = body.frame().await {
-        let frame = match frame.map_err(Unreadable::Body)?.into_data() {
-            Ok(data) => data,
-            Err(frame) => match frame.into_trailers().ok().as_ref().and_then(failure) {
-                Some(status) => return Ok(Err(status)),
-                None => continue,
-            },
-        };
-        if first.len().max(rest.len()).saturating_add(frame.len()) > ANSWER_BYTES_MAX {
-            return Err(Unreadable::TooLarge);
-        }
-        if first.is_empty() {
-            first = frame;
-        } else {
-            if rest.is_empty() {
-                rest.extend_from_slice(&first);
-            }
-            rest.extend_from_slice(&frame);
-        }
-    }
-    let mut framed = if rest.is_empty() { first } else { rest.freeze() };
-    if framed.len() < 5 || framed.get_u8() != 0 {
-        return Err(Unreadable::Frame);
-    }
-    let length = usize::try_from(framed.get_u32()).map_err(|_| Unreadable::Frame)?;
-    if length == framed.len() { Ok(Ok(framed)) } else { Err(Unreadable::Frame) }
-}
-
-/// The status of headers or trailers, where it is one of failure. One of success is not made a status of, which would be a
-/// copy of all of them.
-fn failure(headers: &HeaderMap) -> Option<Status> {
-    let is_ok = |status: &HeaderValue| status.as_bytes() == b"0";
-    if headers.get(Status::GRPC_STATUS).is_none_or(is_ok) { None } else { Status::from_header_map(headers) }
 }
 
 fn fault(binding: &Binding, error: &Unreadable) -> ApiError {

@@ -5,28 +5,27 @@
 //! [`Findings`] and is answered by a layer behind authentication. Only unknown paths, wrong methods
 //! and the description of the face are answered here, and need no key (contract section 1).
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, TE};
+use http::header::ALLOW;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, Version};
-use http_body_util::Full;
+use http::{Method, Request, Response, Version};
 use prost_reflect::DescriptorPool;
 use tonic::body::Body;
-use tower::{Service, ServiceExt as _};
 
 use self::findings::Findings;
 use self::routes::{Binding, BodyRule, Found, Routes};
 use self::schema::Schema;
 use crate::domain::catalogue::ErrorCode;
+use crate::faces::grpc::direct::Message;
 use crate::faces::status::ApiError;
 
 mod answer;
 pub mod findings;
+pub mod framed;
 mod intake;
 mod openapi;
 mod read;
@@ -37,34 +36,15 @@ mod value;
 mod wire;
 mod write;
 
-/// The gRPC services with all their layers, as the JSON face calls them.
+/// The services with all their layers, as the JSON face calls them.
 pub trait Inner: Send + Sync {
-    /// Answers a call, as a gRPC client would make it.
+    /// Answers a call of the method of this path, whose message is a [`Message`] among the extensions. A success is an
+    /// [`Answer`] among those of the response, anything else a status.
     fn call(&self, request: Request<Body>) -> InnerAnswer;
 }
 
 /// An answer of the services on its way.
 pub type InnerAnswer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
-
-/// Services of tower's as the JSON face calls them.
-#[derive(Debug, Clone)]
-pub struct Tower<S>(pub S);
-
-impl<S> Inner for Tower<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
-    S::Future: Send,
-{
-    fn call(&self, request: Request<Body>) -> InnerAnswer {
-        let answer = self.0.clone().oneshot(request);
-        Box::pin(async move {
-            match answer.await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            }
-        })
-    }
-}
 
 /// Which RPC a request is for.
 #[derive(Debug, Clone, Copy)]
@@ -153,6 +133,12 @@ impl JsonFace {
         }
     }
 
+    /// Whether a request is for the description of the face.
+    #[must_use]
+    pub fn describes(&self, method: &Method, path: &str) -> bool {
+        matches!(self.face.routes.find(method, path), Found::OpenApi)
+    }
+
     /// Refuses a request without a look at what it says.
     pub async fn refuse<B>(&self, error: &ApiError, request: Request<B>) -> Response<Body>
     where
@@ -214,7 +200,7 @@ impl JsonFace {
 }
 
 impl Face {
-    /// The framed message of a request, and what is wrong with its shape. The error is one that cannot wait for the
+    /// The message of a request, and what is wrong with its shape. The error is one that cannot wait for the
     /// services: there is no such path, or no whole request.
     async fn read<B>(
         &self,
@@ -241,16 +227,15 @@ impl Face {
         read::request(&self.schema, binding, &sources).map_err(|read::NoSuchPath| ApiError::new(ErrorCode::NotFound))
     }
 
-    /// Calls the RPC in process, as a gRPC client would over HTTP/2.
+    /// Calls the RPC in process.
     async fn call(&self, binding: &Binding, mut parts: Parts, message: Vec<u8>) -> Response<Body> {
         intake::keep_end_to_end(&mut parts.headers);
-        parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        parts.headers.insert(TE, HeaderValue::from_static("trailers"));
         parts.method = Method::POST;
         parts.uri = binding.uri.clone();
         parts.version = Version::HTTP_2;
-        let request = Request::from_parts(parts, Body::new(Full::new(Bytes::from(message))));
-        answer::of_rpc(&self.schema, binding, self.inner.call(request).await).await
+        parts.extensions.insert(Message(Bytes::from(message)));
+        let request = Request::from_parts(parts, Body::empty());
+        answer::of_rpc(&self.schema, binding, self.inner.call(request).await)
     }
 }
 

@@ -24,20 +24,24 @@ mod schema;
 
 const ABOUT: &str = "Carrier billing: charge to the phone bill.\n\n\
     Every request needs a key in `X-API-KEY`. `X-Correlation-Id` (at most 128 of A-Z, a-z, 0-9, dot, underscore, colon \
-    and dash) is taken up and answered, and made where it is absent; W3C `traceparent` and B3 headers are taken up; \
-    `X-Request-Timeout-Ms` sets the deadline, within the gateway's bounds. Null stands for an absent field; an optional \
+    and dash) is taken up and answered, and made where it is absent; W3C `traceparent` with `tracestate` and B3 headers \
+    are taken up; `X-Request-Timeout-Ms` sets the deadline, within the gateway's bounds. Null stands for an absent field; an optional \
     query parameter that is empty is absent. Bodies come without a content coding. Fields, query parameters and JSON \
     types that are not described here are refused. A path that is not described here is 404 `not-found`, another method \
     on one that is 405 `method-not-allowed` with `Allow`.";
 
 /// What every RPC may answer, besides its own errors.
-const COMMON: [ErrorCode; 5] = [
+const COMMON: [ErrorCode; 6] = [
     ErrorCode::InvalidRequest,
     ErrorCode::AuthorizationFailure,
+    ErrorCode::Forbidden,
     ErrorCode::TooManyRequests,
     ErrorCode::SystemError,
     ErrorCode::ServiceUnavailable,
 ];
+
+/// The one refusal that is no error of the catalogue: the server of HTTP makes it before there is a request.
+const TOO_LARGE_HEAD: &str = "HeadTooLarge";
 
 /// Prints the document.
 pub(super) fn document(pool: &DescriptorPool, routes: &Routes, version: &str) -> Result<Bytes, JsonFaceError> {
@@ -76,6 +80,8 @@ pub(super) fn document(pool: &DescriptorPool, routes: &Routes, version: &str) ->
         let response = error_response(http_status(code), &[code], &comments, pool);
         (code.code().to_owned(), response)
     });
+    let mut described = Map::from_iter(common);
+    described.insert(TOO_LARGE_HEAD.to_owned(), json!({ "description": "The head is larger than the gateway takes." }));
     let mut schemas = components.finish();
     schemas.insert("Violation".to_owned(), violation());
     let document = json!({
@@ -91,7 +97,7 @@ pub(super) fn document(pool: &DescriptorPool, routes: &Routes, version: &str) ->
                 "certificate": { "type": "mutualTLS" },
             },
             "headers": headers(),
-            "responses": Map::from_iter(common),
+            "responses": described,
             "schemas": schemas,
         },
     });
@@ -177,6 +183,8 @@ fn responses(
         };
         responses.insert(status.as_str().to_owned(), response);
     }
+    let head = json!({ "$ref": format!("#/components/responses/{TOO_LARGE_HEAD}") });
+    responses.insert(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.as_str().to_owned(), head);
     Ok(Value::Object(responses))
 }
 

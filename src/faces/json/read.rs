@@ -22,9 +22,6 @@ use crate::domain::catalogue::reason;
 /// Deepest nesting of messages within messages. A proto that holds itself needs some bound.
 pub(super) const DEPTH_MAX: usize = 32;
 
-/// The room that the five bytes before a gRPC message take.
-const FRAME: usize = 5;
-
 /// The parts of a request that hold fields.
 #[derive(Debug)]
 pub(super) struct Sources<'a> {
@@ -50,7 +47,7 @@ enum Slot<'a> {
     Twice,
 }
 
-/// Reads a request: the framed message, and the findings.
+/// Reads a request: the message, and the findings.
 pub(super) fn request(
     schema: &Schema,
     binding: &Binding,
@@ -68,10 +65,9 @@ pub(super) fn request(
         (rule, Ok(bytes)) => reader.body(message, binding, rule, bytes, &mut slots),
     };
     if let Err(reason) = body {
-        return Ok((framed(vec![0; FRAME]), Findings::of_body(reason)));
+        return Ok((Vec::new(), Findings::of_body(reason)));
     }
     let mut out = Vec::with_capacity(256);
-    out.resize(FRAME, 0);
     for (index, raw) in binding.path.iter().zip(&sources.path) {
         let field = message.fields.get(*index).ok_or(NoSuchPath)?;
         // A text that cannot be decoded names nothing that exists: the method finds that out by itself.
@@ -79,16 +75,7 @@ pub(super) fn request(
         value::put(&mut out, field.number, &field.kind, None, &Value::Query(text)).map_err(|_| NoSuchPath)?;
     }
     reader.fields(message, &slots, &mut out);
-    Ok((framed(out), reader.collector.finish()))
-}
-
-/// Fills in the length before the message. Messages are bounded by their request, far below what 32 bits hold.
-fn framed(mut out: Vec<u8>) -> Vec<u8> {
-    let length = u32::try_from(out.len().saturating_sub(FRAME)).unwrap_or(u32::MAX);
-    if let Some(place) = out.get_mut(1..FRAME) {
-        place.copy_from_slice(&length.to_be_bytes());
-    }
-    out
+    Ok((out, reader.collector.finish()))
 }
 
 struct Reader<'s> {

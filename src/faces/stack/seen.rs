@@ -37,10 +37,11 @@ pub(super) struct Seen<'a> {
 
 impl<'a> Seen<'a> {
     pub(super) fn begin(layers: &'a Layers, method: Option<&'a Method>, arrival: &Arrival) -> Self {
-        let Arrival { correlation, trace, face } = arrival;
+        let Arrival { correlation, trace, state, face } = arrival;
         let spans = layers.gateway.spans.as_ref();
         let name = method.map_or(UNKNOWN, Method::full_name);
         let (trail, mut span) = Trail::lead(*trace, spans, Side::Server, name);
+        let trail = trail.carrying(state.clone());
         if let Some((service, method)) = method.and_then(|method| method.full_name().split_once('/')) {
             span.note("rpc.system", || "grpc".into());
             span.note("rpc.service", || service.to_owned().into());

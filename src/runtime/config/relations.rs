@@ -79,6 +79,12 @@ fn tls(tables: &Tables, report: &mut Report) {
         }
         (None, None) | (Some(_), Some(_)) => {}
     }
+    if tls.client_crl_file.is_some() && tls.client_ca_file.is_none() {
+        report.at(
+            &["server", "tls", "client_ca_file"],
+            "must be set where client_crl_file is: the lists are of these authorities",
+        );
+    }
 }
 
 /// Whether two listeners would be in one another's way. Port 0 is any free port.

@@ -87,6 +87,10 @@ pub struct Server {
     pub admin_connections_max: usize,
     /// Most requests at work at a time; more are refused with `service-unavailable`.
     pub requests_in_flight_max: usize,
+    /// Most streams of WatchTransaction at a time.
+    pub watchers_max: usize,
+    /// Most of them of one partner.
+    pub watchers_per_partner_max: usize,
     /// Most requests at a time on one HTTP/2 connection.
     pub streams_per_connection_max: u32,
     /// Most bytes of a request's headers.
@@ -124,6 +128,8 @@ impl Default for Server {
             connections_per_address_max: 10_000,
             admin_connections_max: 64,
             requests_in_flight_max: 4_096,
+            watchers_max: 4_096,
+            watchers_per_partner_max: 1_024,
             streams_per_connection_max: 256,
             header_bytes_max: 16_384,
             headers_max: 100,
@@ -158,6 +164,8 @@ pub struct TlsTable {
     pub key_file: Option<PathBuf>,
     /// File of the authorities whose client certificates are trusted. `None`: none is asked for.
     pub client_ca_file: Option<PathBuf>,
+    /// File of their lists of revoked certificates. `None`: none is looked at.
+    pub client_crl_file: Option<PathBuf>,
     /// Whether callers show certificates, where there are authorities.
     pub client_auth: ClientAuth,
     /// Milliseconds that a handshake may take, the wait for its turn included.
@@ -174,6 +182,7 @@ impl Default for TlsTable {
             cert_file: None,
             key_file: None,
             client_ca_file: None,
+            client_crl_file: None,
             client_auth: ClientAuth::Optional,
             handshake_timeout_ms: 5_000,
             handshakes_max: 1_024,

@@ -81,7 +81,13 @@ impl Bench {
         self.asked = self.asked.saturating_add(1);
         let correlation = CorrelationId::parse(&format!("{}-{}", self.run, self.asked));
         let correlation = correlation.expect("a run id of letters and digits makes a correlation id");
-        CallContext { trace: Trace::begun_by(&correlation), correlation, partner: None, budget: ANSWER_MAX }
+        CallContext {
+            trace: Trace::begun_by(&correlation),
+            correlation,
+            partner: None,
+            trace_state: None,
+            budget: ANSWER_MAX,
+        }
     }
 
     /// Keeps a step.

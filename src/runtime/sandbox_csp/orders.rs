@@ -105,7 +105,7 @@ impl Order {
 
 /// What goes with a call to the scripted operator.
 pub(super) fn call(correlation: CorrelationId) -> CallContext {
-    CallContext { trace: Trace::begun_by(&correlation), correlation, partner: None, budget: SILENCE }
+    CallContext { trace: Trace::begun_by(&correlation), correlation, partner: None, trace_state: None, budget: SILENCE }
 }
 
 /// A booking of an earlier request, which the bill knows better.

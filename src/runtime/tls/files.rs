@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use super::{TlsError, peer};
 use crate::domain::Time;
@@ -23,6 +23,7 @@ pub(super) struct Files {
     cert: Vec<u8>,
     key: Vec<u8>,
     client_ca: Option<Vec<u8>>,
+    client_crl: Option<Vec<u8>>,
 }
 
 impl Files {
@@ -30,7 +31,8 @@ impl Files {
     pub(super) fn read(table: &TlsTable) -> Result<Option<Self>, TlsError> {
         let (Some(cert), Some(key)) = (&table.cert_file, &table.key_file) else { return Ok(None) };
         let client_ca = table.client_ca_file.as_deref().map(|path| read("client_ca_file", path)).transpose()?;
-        Ok(Some(Self { cert: read("cert_file", cert)?, key: read("key_file", key)?, client_ca }))
+        let client_crl = table.client_crl_file.as_deref().map(|path| read("client_crl_file", path)).transpose()?;
+        Ok(Some(Self { cert: read("cert_file", cert)?, key: read("key_file", key)?, client_ca, client_crl }))
     }
 
     pub(super) fn chain(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -52,6 +54,22 @@ impl Files {
                 .map_err(|error| TlsError::Content { key: "client_ca_file", why: error.to_string() })?;
         }
         Ok(Some(roots))
+    }
+
+    /// The lists of revoked certificates; `None` where none are looked at.
+    pub(super) fn revoked(&self) -> Result<Option<Vec<CertificateRevocationListDer<'static>>>, TlsError> {
+        const KEY: &str = "client_crl_file";
+        let Some(pem) = &self.client_crl else { return Ok(None) };
+        let read: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(pem).collect();
+        let lists =
+            read.map_err(|error| TlsError::Content { key: KEY, why: format!("it cannot be read as PEM: {error}") })?;
+        if lists.is_empty() {
+            return Err(TlsError::Content {
+                key: KEY,
+                why: "it holds no list of revoked certificates in PEM".to_owned(),
+            });
+        }
+        Ok(Some(lists))
     }
 
     /// When the certificate ends, where it can be read.

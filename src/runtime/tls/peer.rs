@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use x509_cert::der::Decode as _;
@@ -47,10 +47,17 @@ pub(super) fn read(der: &CertificateDer<'_>) -> Result<ShownCertificate, String>
         | GeneralName::IpAddress(_)
         | GeneralName::RegisteredId(_) => None,
     }));
-    let moment = |time: &x509_cert::time::Time| {
-        let since = i64::try_from(time.to_unix_duration().as_secs()).ok();
-        since.and_then(|seconds| Time::from_second(seconds).ok()).ok_or("its time cannot be read")
-    };
     let (not_before, not_after) = (moment(&body.validity.not_before)?, moment(&body.validity.not_after)?);
     Ok(ShownCertificate { names, not_before, not_after })
+}
+
+/// When the next list is due, where a list of revoked certificates says so.
+pub(super) fn next_update(der: &CertificateRevocationListDer<'_>) -> Result<Option<Time>, String> {
+    let list = x509_cert::crl::CertificateList::from_der(der).map_err(|error| error.to_string())?;
+    Ok(list.tbs_cert_list.next_update.as_ref().map(moment).transpose()?)
+}
+
+fn moment(time: &x509_cert::time::Time) -> Result<Time, &'static str> {
+    let since = i64::try_from(time.to_unix_duration().as_secs()).ok();
+    since.and_then(|seconds| Time::from_second(seconds).ok()).ok_or("its time cannot be read")
 }

@@ -127,6 +127,9 @@ impl Exchange {
         if let Some(parent) = trace.parent_span_id() {
             metadata.insert("x-b3-parentspanid", parent.to_string().parse().map_err(Cause::new)?);
         }
+        if let Some(state) = &call.trace_state {
+            metadata.insert("tracestate", state.as_str().parse().map_err(Cause::new)?);
+        }
         if let Some(key) = &self.api_key {
             metadata.insert("x-api-key", key.clone());
         }

@@ -137,6 +137,9 @@ impl Exchange {
         if let Some(parent) = call.trace.parent_span_id() {
             request = request.header("x-b3-parentspanid", parent.to_string());
         }
+        if let Some(state) = &call.trace_state {
+            request = request.header("tracestate", state.as_str());
+        }
         if let Some(key) = &self.api_key {
             request = request.header("x-api-key", key.clone());
         }

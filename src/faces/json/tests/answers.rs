@@ -5,7 +5,8 @@ use std::sync::Arc;
 use http::Method;
 use prost_types::Timestamp;
 
-use super::super::{JsonFace, JsonFaceError, Tower};
+use super::super::framed::Framed;
+use super::super::{JsonFace, JsonFaceError};
 use super::{Recorder, get, post, send};
 use crate::domain::catalogue::{ErrorCode, Violation, field, reason};
 use crate::faces::pb;
@@ -159,7 +160,7 @@ async fn a_service_that_answers_nonsense_is_a_system_error() {
             async { Ok::<_, std::convert::Infallible>(http::Response::new(body)) }
         });
         let services = ["onbill.v1.TransactionService"];
-        let face = JsonFace::new(pb::DESCRIPTORS, &services, Arc::new(Tower(service)), "1").expect("it can be served");
+        let face = JsonFace::new(pb::DESCRIPTORS, &services, Arc::new(Framed(service)), "1").expect("it can be served");
         let read = get(&face, "/transaction/1").await;
         assert_eq!((read.status, read.body.as_str()), (500, r#"{"code":"system-error","message":"System error."}"#));
     }
@@ -170,6 +171,6 @@ fn a_service_that_is_not_in_the_protos_stops_the_start() {
     let service = tower::service_fn(|_: http::Request<tonic::body::Body>| async {
         Ok::<_, std::convert::Infallible>(http::Response::new(tonic::body::Body::empty()))
     });
-    let face = JsonFace::new(pb::DESCRIPTORS, &["onbill.v1.NoService"], Arc::new(Tower(service)), "1");
+    let face = JsonFace::new(pb::DESCRIPTORS, &["onbill.v1.NoService"], Arc::new(Framed(service)), "1");
     assert!(matches!(face, Err(JsonFaceError::UnknownService(name)) if name == "onbill.v1.NoService"));
 }

@@ -22,8 +22,9 @@ use serde_json::{Value, json};
 use tonic::body::Body;
 
 use super::super::findings::Findings;
+use super::super::framed::Framed;
 use super::super::wire::{self, Wire};
-use super::super::{JsonFace, JsonFaceError, Tower};
+use super::super::{JsonFace, JsonFaceError};
 use super::{Read, found, get, send};
 use crate::faces::pb;
 use crate::faces::pb::google::api::{HttpRule, http_rule::Pattern};
@@ -195,7 +196,7 @@ fn try_face(rule: &HttpRule) -> Result<JsonFace, JsonFaceError> {
     let set = descriptors(rule);
     let pool = DescriptorPool::decode(set.as_slice()).expect("descriptors of this test");
     let service = tower::service_fn(move |request| echo(pool.clone(), request));
-    JsonFace::new(&set, &["test.EchoService"], Arc::new(Tower(service)), "1")
+    JsonFace::new(&set, &["test.EchoService"], Arc::new(Framed(service)), "1")
 }
 
 fn rule(pattern: Pattern, body: &str) -> HttpRule {

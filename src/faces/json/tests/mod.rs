@@ -12,8 +12,9 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
 
+use super::JsonFace;
 use super::findings::Findings;
-use super::{JsonFace, Tower};
+use super::framed::Framed;
 use crate::faces::pb;
 use crate::faces::pb::v1;
 use crate::faces::status::ApiError;
@@ -71,7 +72,7 @@ impl Recorder {
             .add_service(v1::account_service_server::AccountServiceServer::new(self.clone()))
             .prepare();
         let services = ["onbill.v1.AccountService", "onbill.v1.PinService", "onbill.v1.TransactionService"];
-        JsonFace::new(pb::DESCRIPTORS, &services, Arc::new(Tower(routes)), "1.2.3").expect("the protos can be served")
+        JsonFace::new(pb::DESCRIPTORS, &services, Arc::new(Framed(routes)), "1.2.3").expect("the protos can be served")
     }
 }
 

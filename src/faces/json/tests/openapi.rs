@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::{Recorder, every_kind, get, post};
+use crate::domain::catalogue::ErrorCode;
+use crate::faces::status::http_status;
 
 async fn document() -> Value {
     let read = get(&Recorder::default().face(), "/openapi.json").await;
@@ -81,11 +83,58 @@ async fn each_status_lists_exactly_the_codes_that_it_can_have() {
         ("/transaction/{extTransactionId}", "get", "404", json!(["transaction-not-found", "not-found"])),
         ("/transactions", "get", "400", json!(["invalid-request"])),
         ("/transactions", "get", "401", json!(["authorization-failure"])),
+        ("/transactions", "get", "403", json!(["forbidden"])),
         ("/transactions", "get", "429", json!(["too-many-requests"])),
         ("/transactions", "get", "500", json!(["system-error"])),
         ("/transactions", "get", "503", json!(["service-unavailable"])),
     ] {
         assert_eq!(codes_of(path, method, status), codes, "{path} {status}");
+    }
+}
+
+/// All of the catalogue, but for what is of paths and methods that are not described, which the text tells.
+#[tokio::test]
+async fn every_error_of_the_catalogue_is_described_where_it_can_be_met() {
+    let document = document().await;
+    let operations = document["paths"].as_object().expect("paths").iter().flat_map(|(path, methods)| {
+        methods.as_object().expect("methods").iter().map(move |(method, operation)| (path, method, operation))
+    });
+    let mut met = BTreeSet::new();
+    for (path, method, operation) in operations {
+        let responses = operation["responses"].as_object().expect("responses");
+        let mut here = BTreeSet::new();
+        for (status, response) in responses {
+            let content = &resolve(&document, response)["content"]["application/json"]["schema"];
+            for code in content["properties"]["code"]["enum"].as_array().into_iter().flatten() {
+                let code = ErrorCode::ALL.into_iter().find(|known| *code == known.code()).expect("of the catalogue");
+                assert_eq!(http_status(code).as_str(), status, "{method} {path}: {}", code.code());
+                here.insert(code.code());
+            }
+        }
+        for code in [
+            ErrorCode::InvalidRequest,
+            ErrorCode::AuthorizationFailure,
+            ErrorCode::Forbidden,
+            ErrorCode::TooManyRequests,
+            ErrorCode::ServiceUnavailable,
+            ErrorCode::SystemError,
+        ] {
+            assert!(here.contains(code.code()), "{method} {path}: {}", code.code());
+        }
+        assert_eq!(
+            here.contains("not-found"),
+            path.contains('{'),
+            "{path}: what a path may hold and still lead nowhere"
+        );
+        assert!(responses.contains_key("431"), "{method} {path}: what the server of HTTP answers");
+        met.extend(here);
+    }
+    let told = document["info"]["description"].as_str().expect("a text");
+    for code in ErrorCode::ALL {
+        let is_told = told.contains(&format!("`{}`", code.code()));
+        // These services have no certification.
+        let is_elsewhere = code == ErrorCode::RunNotFound;
+        assert!(met.contains(code.code()) || is_told || is_elsewhere, "{} is described nowhere", code.code());
     }
 }
 
