@@ -2,7 +2,7 @@
 //!
 //! Invariant: what was answered is durable (write-ahead log, synchronous=FULL), uniqueness is a constraint of the file,
 //! and one process at a time has the data directory. One thread writes and commits in groups; a few read. Reading
-//! order: `schema`, `statements`, `batch`, `writer`, `readers`. What people ask of the file, a gateway running or
+//! order: `schema`, `statements`, `batch`, `writer`, `log`, `readers`. What people ask of the file, a gateway running or
 //! not, is in `inspect` and `verify`.
 
 mod batch;
