@@ -11,9 +11,6 @@ use clap::{CommandFactory as _, Parser};
 use onbill::commands::{self, Outcome};
 use onbill::runtime::config::Environment;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// onbill: a carrier-billing gateway
 ///
 #[derive(Debug, Parser)]
