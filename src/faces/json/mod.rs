@@ -39,7 +39,7 @@ mod write;
 /// The services with all their layers, as the JSON face calls them.
 pub trait Inner: Send + Sync {
     /// Answers a call of the method of this path, whose message is a [`Message`] among the extensions. A success is an
-    /// [`Answer`] among those of the response, anything else a status.
+    /// [`Answer`](crate::faces::grpc::direct::Answer) among those of the response, anything else a status.
     fn call(&self, request: Request<Body>) -> InnerAnswer;
 }
 
