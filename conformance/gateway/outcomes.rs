@@ -8,7 +8,7 @@ use super::client::{Partner, answered};
 use super::process::{Running, Setup, id, number};
 
 /// Asks until a transaction is final, for as long as the contract allows and a busy machine needs.
-async fn settled(partner: &Partner, id: &str) -> Value {
+pub(super) async fn settled(partner: &Partner, id: &str) -> Value {
     let since = Instant::now();
     loop {
         let seen = partner.get(&format!("/transaction/{id}")).await.json();

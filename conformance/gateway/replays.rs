@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::client::{Partner, invalid};
+use super::outcomes::settled;
 use super::process::{Running, Setup, id, number};
 
 #[tokio::test]
@@ -80,6 +81,33 @@ async fn a_duplicate_past_its_deadline_hears_pending() {
     assert_eq!(duplicate.header("idempotency-replayed"), "true");
     assert_eq!(first.await.expect("an answer").json()["status"], "Success");
     assert_eq!(demo.bill(&number).await.0.len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_duplicate_was_told_pending_becomes_final_though_the_first_could_have_been_given_up() {
+    // The CSP cannot be reached, and is asked again after a rest in which the duplicate's time runs out.
+    let gateway = Setup::default().environment("ONBILL__CHARGE__RETRY_PAUSE_MS", "500").start();
+    let demo = Partner::demo(&gateway);
+    let (number, id) = (number("15"), id("p"));
+    let first = tokio::spawn({
+        let (demo, number, id) = (demo.clone(), number.clone(), id.clone());
+        async move { demo.charge(&number, &id, json!({})).await }
+    });
+    while demo.get(&format!("/transaction/{id}")).await.status == 404 && !first.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    let body = super::client::charge(&number, &id, json!({})).to_string();
+    let headers = [("content-type", "application/json"), ("x-request-timeout-ms", "100")];
+    let duplicates = (0..3).map(|_| demo.send(http::Method::POST, "/transaction", &headers, body.clone()));
+    for duplicate in futures_util::future::join_all(duplicates).await {
+        assert_eq!((duplicate.status, &duplicate.json()["status"]), (200, &json!("Pending")));
+    }
+    let first = first.await.expect("an answer");
+    assert_eq!((first.status, &first.json()["status"]), (200, &json!("Pending")), "it cannot be given up any more");
+    demo.advance(300).await;
+    let seen = settled(&demo, &id).await;
+    assert_eq!((&seen["status"], &seen["message"]), (&json!("Failure"), &json!("Charge not confirmed")));
+    assert_eq!(demo.bill(&number).await.0, Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::booking::{self, Opened};
 use super::flight::{self, Answered, Stage};
 use super::forget::recall;
-use super::{Caller, Gateway, Stop, account, reconcile, refund};
+use super::{Caller, Gateway, Stop, account, duplicate, reconcile, refund};
 use crate::domain::account::{Account, AccountKey, Purpose, admit as admit_account, admit_payment};
 use crate::domain::address::Address;
 use crate::domain::catalogue::Violation;
@@ -65,7 +65,7 @@ pub(super) async fn work(gateway: &Arc<Gateway>, ask: &Ask, stage: &Stage) -> Re
         let expected = match (recalled, record) {
             (Recalled::Final, Some(record)) => return Ok(Answered::replayed(&record)),
             (Recalled::Underway, Some(record)) => {
-                return flight::watch_record(gateway, ask, record, stage).await;
+                return duplicate::watch_record(gateway, ask, record, stage).await;
             }
             (Recalled::Orphan, Some(record)) => {
                 stage.watching();

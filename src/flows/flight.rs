@@ -11,22 +11,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::charge::{Ask, work};
-use super::forget::recall;
+use super::duplicate::{Left, left_behind, out_of_time};
 use super::{Gateway, Stop, about};
 use crate::domain::catalogue::outcome;
 use crate::domain::ids::ExtTransactionId;
-use crate::domain::transaction::replay::Recalled;
-use crate::domain::transaction::{Refusal, State, Status, Transaction};
+use crate::domain::transaction::{Status, Transaction};
 use crate::ports::Cause;
 use crate::ports::ephemeral::{EphemeralUnavailable, FinalAnswer, Flight, Ticket};
 use crate::ports::measures::FLIGHTS_MISSED;
 
-/// How often a record that somebody else works on is looked at again.
-const RECORD_POLL: Duration = Duration::from_millis(25);
 /// How long a duplicate waits for a flight of which the ledger shows nothing: longer than deciding should take.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a duplicate whose time is up may take to see what it has waited for.
-const LAST_LOOK: Duration = Duration::from_millis(100);
+/// How long a caller whose time is up may take to see what it has waited for.
+pub(super) const LAST_LOOK: Duration = Duration::from_millis(100);
 
 /// Whether a call has started the work that it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +91,7 @@ impl Answered {
     }
 
     /// Not known yet.
-    fn pending(ask: &Ask, origin: Origin) -> Self {
+    pub(super) fn pending(ask: &Ask, origin: Origin) -> Self {
         Self {
             ext_transaction_id: ask.request.key.ext_transaction_id.clone(),
             status: Status::Pending,
@@ -248,40 +245,6 @@ fn alone(error: &EphemeralUnavailable) {
     tracing::debug!(cause = ?error.0, "a charge goes on without a flight");
 }
 
-/// What a flight has left in the ledger.
-enum Left {
-    /// Its outcome.
-    Final(Box<Transaction>),
-    /// A record that somebody works on.
-    Underway,
-    /// Nothing that anybody works on.
-    NoTrace,
-}
-
-/// What the flight that was waited for has left so far; `None` where the ledger does not say.
-async fn left_behind(gateway: &Gateway, ask: &Ask) -> Option<Left> {
-    let recalled = tokio::time::timeout(ask.caller.time_left(), gateway.ledger.recall(&ask.request.key)).await;
-    let record = recalled.ok()?.ok()?;
-    Some(match (recall(gateway, ask, record.as_ref()), record) {
-        (Recalled::Final, Some(record)) => Left::Final(Box::new(record)),
-        (Recalled::Underway, _) => Left::Underway,
-        (Recalled::Final | Recalled::Fresh | Recalled::Another | Recalled::Orphan | Recalled::Released, _) => {
-            Left::NoTrace
-        }
-    })
-}
-
-/// A duplicate whose time is up hears Pending, unless the key is found to belong to another request.
-async fn out_of_time(gateway: &Gateway, ask: &Ask) -> Result<Answered, Stop> {
-    let recalled = tokio::time::timeout(LAST_LOOK, gateway.ledger.recall(&ask.request.key)).await;
-    let record = recalled.ok().and_then(Result::ok).flatten();
-    match (recall(gateway, ask, record.as_ref()), &record) {
-        (Recalled::Another, _) => Err(Refusal::AlreadyUsed.into()),
-        (Recalled::Final, Some(record)) => Ok(Answered::replayed(record)),
-        _ => Ok(Answered::pending(ask, Origin::Replayed)),
-    }
-}
-
 /// What a caller hears who has started a flight.
 enum Told {
     /// What the flight has come to, or that it goes on.
@@ -329,41 +292,6 @@ async fn start(gateway: &Arc<Gateway>, ask: Ask, ticket: Ticket) -> Told {
         },
         Parting::Soon | Parting::Pending => pending,
     })
-}
-
-/// Waits for a record that another gateway, or a reconciliation, is working on, as long as the caller does.
-pub(super) async fn watch_record(
-    gateway: &Gateway,
-    ask: &Ask,
-    found: Transaction,
-    stage: &Stage,
-) -> Result<Answered, Stop> {
-    stage.watching();
-    let mut record = found;
-    while is_underway(record.state) && !ask.caller.time_left().is_zero() {
-        tokio::time::sleep(RECORD_POLL.min(ask.caller.time_left())).await;
-        match gateway.ledger.recall(&ask.request.key).await {
-            Ok(Some(newer)) => record = newer,
-            Ok(None) | Err(_) => break,
-        }
-    }
-    reread(&record)
-}
-
-const fn is_underway(state: State) -> bool {
-    match state {
-        State::Pending | State::Unknown => true,
-        State::Success | State::Failure | State::Released => false,
-    }
-}
-
-/// The answer that a record gives which somebody else has worked on. A released one will not become final by itself, so
-/// that Pending would be a promise that nobody keeps.
-pub(super) fn reread(record: &Transaction) -> Result<Answered, Stop> {
-    if record.state == State::Released {
-        return Err(Stop::Unavailable(Cause::new("it was given up before anything happened")));
-    }
-    Ok(Answered::replayed(record))
 }
 
 #[cfg(test)]

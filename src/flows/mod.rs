@@ -31,6 +31,7 @@ use crate::ports::spans::Spans;
 pub mod charge;
 pub mod refund;
 pub mod flight;
+mod duplicate;
 pub mod booking;
 mod limits;
 pub mod reconcile;

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::about::About;
 use super::booking;
-use super::flight::{Answered, reread};
+use super::duplicate::reread;
+use super::flight::Answered;
 use super::trail::{Asking, Trail};
 use super::{Caller, Gateway, Stop, call};
 use crate::domain::directory::{Ability, CspProfile, Recovery};

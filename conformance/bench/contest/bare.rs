@@ -4,7 +4,8 @@
 //! gateway's API, so that the very same load meets them.
 
 use std::convert::Infallible;
-use std::time::Duration;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::routing::{get, post};
@@ -15,9 +16,10 @@ use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
 
-async fn listen() -> TcpListener {
+pub async fn listen() -> TcpListener {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     println!("listening on http://{}", listener.local_addr().expect("an address"));
     listener
@@ -69,15 +71,46 @@ pub async fn axum() -> Infallible {
     serve(axum::Router::new().route("/account/validate", post(validate))).await
 }
 
+/// A time that all wait for, to some ten microseconds: a runtime's timer would round it up to its next millisecond, and
+/// what it adds would count as the gateway's.
+#[derive(Clone)]
+struct Exactly {
+    delay: Duration,
+    waiting: mpsc::Sender<(Instant, oneshot::Sender<()>)>,
+}
+
+impl Exactly {
+    fn new(delay: Duration) -> Self {
+        let (waiting, next) = mpsc::channel::<(Instant, oneshot::Sender<()>)>();
+        // All wait equally long, so that they are due in the order in which they came.
+        std::thread::spawn(move || {
+            for (due, waiter) in next {
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                let _ = waiter.send(());
+            }
+        });
+        Self { delay, waiting }
+    }
+
+    async fn wait(&self) {
+        if !self.delay.is_zero() {
+            let (over, is_over) = oneshot::channel();
+            self.waiting.send((Instant::now() + self.delay, over)).expect("the thread runs");
+            is_over.await.expect("the thread runs");
+        }
+    }
+}
+
 /// A CSP that knows everybody and books everything in no time, or after a while.
 pub async fn csp(delay: Duration) -> Infallible {
+    let (before_account, before_booking) = (Exactly::new(delay), Exactly::new(delay));
     let validate = move |Json(asked): Json<Value>| async move {
-        tokio::time::sleep(delay).await;
+        before_account.wait().await;
         let who = asked["address"].as_str().or(asked["accountId"].as_str()).unwrap_or_default().to_owned();
         Json(json!({ "accountId": format!("sub-{who}"), "status": "ACTIVE", "type": "postpaid", "eligible": true }))
     };
     let book = move |Json(asked): Json<Value>| async move {
-        tokio::time::sleep(delay).await;
+        before_booking.wait().await;
         Json(json!({
             "transactionId": asked["transactionId"], "status": "booked", "amount": asked["amount"],
             "currency": asked["currency"], "bookedAt": "2026-11-23T04:00:00Z",

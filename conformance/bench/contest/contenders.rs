@@ -95,6 +95,11 @@ pub const CONTENDERS: &[Contender] = &[
         what: "raw ledger on SQLite, 16 in flight",
         run: |bench| raw_sqlite(bench, 16, true),
     },
+    Contender {
+        name: "floor-16",
+        what: "bare tonic with the ledger and the operator behind it, 16 in flight",
+        run: |bench| on_floor(bench, "16"),
+    },
     Contender { name: "charge-16", what: "gRPC charge on SQLite, 16 in flight", run: |bench| charge(bench, "16") },
     Contender {
         name: "sqlite-128",
@@ -102,8 +107,18 @@ pub const CONTENDERS: &[Contender] = &[
         run: |bench| raw_sqlite(bench, 128, true),
     },
     Contender { name: "sqlite-128-two", what: "the same on all cores", run: |bench| raw_sqlite(bench, 128, false) },
+    Contender {
+        name: "floor-128",
+        what: "bare tonic with the ledger and the operator behind it, 128 in flight",
+        run: |bench| on_floor(bench, "128"),
+    },
     Contender { name: "charge-128", what: "gRPC charge on SQLite, 128 in flight", run: |bench| charge(bench, "128") },
     Contender { name: "postgres-128", what: "raw ledger on PostgreSQL, 128 in flight", run: raw_postgres },
+    Contender {
+        name: "floor-stores",
+        what: "bare tonic with PostgreSQL, Redis and the operator behind it, 128 in flight",
+        run: on_floor_of_stores,
+    },
     Contender {
         name: "charge-stores",
         what: "gRPC charge on PostgreSQL and Redis, 128 in flight",
@@ -215,8 +230,14 @@ pub const BARS: &[Bar] = &[
     bar("json-http2", "validate-connections", Kind::PerS, Limit::Told),
     bar("charge-16", "sqlite-16", Kind::PerS, Limit::AtLeast(0.65)),
     bar("charge-128", "sqlite-128", Kind::PerS, Limit::AtLeast(0.65)),
+    bar("floor-16", "sqlite-16", Kind::PerS, Limit::Told),
+    bar("charge-16", "floor-16", Kind::PerS, Limit::Told),
+    bar("floor-128", "sqlite-128", Kind::PerS, Limit::Told),
+    bar("charge-128", "floor-128", Kind::PerS, Limit::Told),
     bar("charge-128", "sqlite-128-two", Kind::PerS, Limit::Told),
     bar("charge-stores", "postgres-128", Kind::PerS, Limit::AtLeast(0.60)),
+    bar("floor-stores", "postgres-128", Kind::PerS, Limit::Told),
+    bar("charge-stores", "floor-stores", Kind::PerS, Limit::Told),
     bar("replay", "tonic-streams", Kind::PerS, Limit::AtLeast(0.50)),
     bar("get", "tonic-streams", Kind::PerS, Limit::AtLeast(0.40)),
     bar("slow-csp", "sqlite-rate", Kind::P50, Limit::AtMost(2.0)),
@@ -265,6 +286,23 @@ fn on_sandbox(bench: &Bench, load: &[&str]) -> Result<Sample, String> {
 
 fn charge(bench: &Bench, in_flight: &str) -> Result<Sample, String> {
     on_sandbox(bench, &["--in-flight", in_flight, "--connections", "2", "--mix", "charge"])
+}
+
+/// The load of [`charge`] on what no gateway could leave out.
+fn on_floor(bench: &Bench, in_flight: &str) -> Result<Sample, String> {
+    let directory = bench.directory();
+    let place = directory.path().to_string_lossy().into_owned();
+    let floor = bench.bare(&["floor", &place], false)?;
+    let load = ["--in-flight", in_flight, "--connections", "2", "--mix", "charge", "--any-target", "--check", "none"];
+    bench.load(&floor.url, &[floor.pid()], &load)
+}
+
+fn on_floor_of_stores(bench: &Bench) -> Result<Sample, String> {
+    let (directory, database) = (bench.directory(), Database::on(bench.postgres()));
+    let place = directory.path().to_string_lossy().into_owned();
+    let floor = bench.bare(&["floor", &place, &database.url(), &bench.redis_port().to_string()], false)?;
+    let load = ["--in-flight", "128", "--connections", "2", "--mix", "charge", "--any-target", "--check", "none"];
+    bench.load(&floor.url, &[floor.pid()], &load)
 }
 
 /// The million is put in beforehand with SQLite's own tools; look-ups are of all of it.

@@ -193,6 +193,10 @@ impl Bench {
         self.postgres.get_or_init(|| Arc::new(postgres::Server::start()))
     }
 
+    pub fn redis_port(&self) -> u16 {
+        self.redis().port()
+    }
+
     fn redis(&self) -> &redis::Server {
         self.redis.get_or_init(redis::Server::start)
     }
@@ -230,7 +234,10 @@ impl Bench {
 
     pub fn load_for(&self, url: &str, pids: &[u32], seconds: u32, arguments: &[&str]) -> Result<Sample, String> {
         let mut command = self.machine.load(&self.onbill.to_string_lossy());
-        command.args(["load", "--target", url, "--json", "--quiet", "--warm-up", "1", "--check", "2000"]);
+        command.args(["load", "--target", url, "--json", "--quiet", "--warm-up", "1"]);
+        if !arguments.contains(&"--check") {
+            command.args(["--check", "2000"]);
+        }
         command.args(["--duration", &seconds.to_string()]).args(arguments).env("ONBILL_API_KEY", KEY);
         if !pids.is_empty() {
             let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();

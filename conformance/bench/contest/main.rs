@@ -28,6 +28,7 @@ mod contenders;
 #[path = "../load.rs"]
 #[allow(dead_code, reason = "the other benches use the rest")]
 mod driven;
+mod floor;
 mod gateway;
 #[path = "../ground.rs"]
 #[allow(dead_code, reason = "the other benches use the rest")]
@@ -168,6 +169,11 @@ fn play(words: &[String]) {
             [what] if what == "collector" => match bare::collector().await {},
             [what, delay] if what == "csp" => {
                 match bare::csp(Duration::from_millis(delay.parse().expect("milliseconds"))).await {}
+            }
+            [what, directory] if what == "floor" => match floor::sqlite(Path::new(directory)).await {},
+            [what, directory, url, redis] if what == "floor" => {
+                let redis = redis.parse().expect("a port");
+                match floor::stores(Path::new(directory), url.clone(), redis).await {}
             }
             [what, rest @ ..] if what == "raw" => {
                 let sample = contenders::raw_role(rest).await;

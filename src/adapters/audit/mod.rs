@@ -29,6 +29,9 @@ pub use self::file::OpenError;
 
 /// Most entries that are written in one go.
 const BATCH_MAX: usize = 512;
+/// How long the thread lets entries gather after it has written some. It looks for them by itself then, so that a call
+/// seldom has to wake it: on a busy machine that costs more than the line.
+const GATHER: Duration = Duration::from_millis(5);
 /// How long refusals are counted before they are written.
 const REFUSALS_PAUSE: Duration = Duration::from_secs(10);
 /// Most kinds of refusals that are counted apart; all others are one kind.
@@ -152,13 +155,19 @@ struct Writer {
 
 impl Writer {
     fn run(mut self) {
-        let mut is_over = false;
+        let (mut is_over, mut is_busy, mut is_full) = (false, false, false);
         while !is_over {
-            let mut batch = Vec::new();
-            match self.jobs.recv_timeout(self.sync) {
-                Ok(Job::Note(at, entry)) => batch.push((at, *entry)),
-                Ok(Job::End) | Err(RecvTimeoutError::Disconnected) => is_over = true,
-                Err(RecvTimeoutError::Timeout) => {}
+            let mut batch = Vec::with_capacity(if is_busy { BATCH_MAX } else { 1 });
+            if is_busy {
+                if !is_full {
+                    thread::sleep(GATHER);
+                }
+            } else {
+                match self.jobs.recv_timeout(self.sync) {
+                    Ok(Job::Note(at, entry)) => batch.push((at, *entry)),
+                    Ok(Job::End) | Err(RecvTimeoutError::Disconnected) => is_over = true,
+                    Err(RecvTimeoutError::Timeout) => {}
+                }
             }
             while batch.len() < BATCH_MAX
                 && let Ok(job) = self.jobs.try_recv()
@@ -168,6 +177,7 @@ impl Writer {
                     Job::End => is_over = true,
                 }
             }
+            (is_busy, is_full) = (!batch.is_empty(), batch.len() >= BATCH_MAX);
             if is_over || self.told.elapsed() >= REFUSALS_PAUSE {
                 batch.extend(self.refusals());
             }

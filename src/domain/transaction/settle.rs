@@ -26,6 +26,8 @@ const FIRST_INQUIRY_MS: i64 = 500;
 const INQUIRY_PAUSE_MAX_MS: i64 = 60_000;
 /// Inquiries without a clear answer after which people should look; asking goes on.
 const INQUIRIES_BEFORE_STUCK: u32 = 20;
+/// The private note of an intent of which a repeat was told Pending.
+const CALLED_PENDING: &str = "a repeat was told Pending";
 /// Most characters of a private note that are kept.
 const NOTE_LENGTH_MAX: usize = 256;
 
@@ -142,6 +144,18 @@ pub fn over_limit(intent: &Transaction, expected: Expected, over: &Over, moment:
     unit.transaction.counted.clear();
     unit.transaction.sent_before = intent.accepted_at;
     unit
+}
+
+/// Notes on an intent that a repeat of its request was told Pending. It changes nothing but the version, so that nobody
+/// gives the intent up who has not seen it. `None`: the record cannot be given up, or bears the note already.
+#[must_use]
+pub fn called_pending(record: &Transaction) -> Option<UnitOfWork> {
+    if record.state != State::Pending || record.private_note.as_deref() == Some(CALLED_PENDING) {
+        return None;
+    }
+    let mut noted = record.clone();
+    noted.private_note = Some(Arc::from(CALLED_PENDING));
+    Some(UnitOfWork::of(noted, Expected::Version(record.version)))
 }
 
 /// Makes a released record final whose caller has heard Pending: nothing was applied, and nothing will be under this

@@ -221,3 +221,17 @@ fn a_record_whose_csp_is_gone_is_shown_to_people_until_the_csp_is_back() {
     let back = by_inquiry(&gone, &Learnt::Booked(receipt(&gone)), &samples::profile(), &moment);
     assert_eq!((back.transaction.state, back.transaction.stuck), (State::Success, None));
 }
+
+#[test]
+fn only_an_intent_is_noted_as_called_pending_and_only_once() {
+    let intent = samples::charge("c1", "10");
+    let noted = called_pending(&intent).expect("an intent may be given up");
+    assert_eq!(noted.expected, Expected::Version(intent.version));
+    let private_note = noted.transaction.private_note.clone();
+    assert_eq!(noted.transaction, Transaction { private_note, ..intent.clone() }, "nothing else changes");
+    assert!(noted.counters.is_empty() && noted.postings.is_empty() && noted.event.is_none() && noted.hold.is_none());
+    assert!(called_pending(&noted.transaction).is_none());
+    for state in [State::Unknown, State::Success, State::Failure, State::Released] {
+        assert!(called_pending(&Transaction { state, ..intent.clone() }).is_none(), "{state:?}");
+    }
+}

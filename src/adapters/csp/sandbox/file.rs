@@ -23,6 +23,10 @@ const APPLICATION_ID: i64 = 0x6f6e_6262;
 /// How long another process that reads the file may hold up a commit.
 const BUSY_MAX: Duration = Duration::from_secs(1);
 
+/// Pages of the log at which it is folded into the file: 32 MiB. References are random, so that a short log is folded
+/// page by page for each of them.
+const LOG_PAGES: u32 = 8_192;
+
 /// `decision` holds what came under each reference; a refusal has its code in `refused` and stands on no bill. `account`
 /// has a row for each number that has been reset or has a limit; without one a number is on its first bill.
 const SCHEMA: &str = "
@@ -90,6 +94,7 @@ impl BillFile {
             return Err(BillError::NotABill(file.to_owned()));
         }
         connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
         Self::prepared(connection, tables == 0, currency)
     }
 

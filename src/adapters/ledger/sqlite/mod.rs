@@ -6,6 +6,7 @@
 //! not, is in `inspect` and `verify`.
 
 mod batch;
+mod callers;
 mod error;
 mod lock;
 mod log;

@@ -11,6 +11,7 @@ use std::thread::{self, JoinHandle};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::callers::{Answer, Callers};
 use super::error::{OpenError, Stopped, unavailable};
 use super::statements;
 use crate::domain::transaction::{Transaction, TransactionKey};
@@ -33,7 +34,7 @@ type Job = Box<dyn FnOnce(&Connection) + Send>;
 /// A record to be read.
 pub(super) struct Recall {
     key: TransactionKey,
-    answer: oneshot::Sender<Result<Option<Transaction>, LedgerUnavailable>>,
+    answer: Answer<Option<Transaction>>,
 }
 
 /// All reading threads.
@@ -65,15 +66,16 @@ impl<J: Send + 'static> Lane<J> {
         name: &str,
         threads: usize,
         connect: impl Fn() -> Result<Connection, OpenError>,
-        work: fn(&Connection, &Jobs<J>),
+        work: fn(&Connection, &Jobs<J>, &Callers),
     ) -> Result<Self, OpenError> {
         let (queue, jobs) = mpsc::channel(QUEUE_LENGTH_MAX);
         let jobs = Arc::new(Jobs(Mutex::new(jobs)));
+        let callers = Callers::of_this_runtime();
         let mut lane = Self { queue: Some(queue), threads: Vec::with_capacity(threads) };
         for _ in 0..threads {
             let connection = connect()?;
-            let jobs = Arc::clone(&jobs);
-            let thread = thread::Builder::new().name(name.to_owned()).spawn(move || work(&connection, &jobs));
+            let (jobs, callers) = (Arc::clone(&jobs), callers.clone());
+            let thread = thread::Builder::new().name(name.to_owned()).spawn(move || work(&connection, &jobs, &callers));
             lane.threads.push(thread.map_err(OpenError::Thread)?);
         }
         Ok(lane)
@@ -136,11 +138,20 @@ impl<J> Jobs<J> {
 
     /// At least one; none when the queue is closed and empty.
     fn take_many(&self, jobs: &mut Vec<J>, count_max: usize) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv_many(jobs, count_max)
+        let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = queue.blocking_recv_many(jobs, count_max);
+        // Where the same core has callers ready to run, they come first, and what they ask for is read with it.
+        thread::yield_now();
+        while jobs.len() < count_max
+            && let Ok(job) = queue.try_recv()
+        {
+            jobs.push(job);
+        }
+        count
     }
 }
 
-fn run(connection: &Connection, jobs: &Jobs<Job>) {
+fn run(connection: &Connection, jobs: &Jobs<Job>, _callers: &Callers) {
     while let Some(job) = jobs.take() {
         job(connection);
     }
@@ -148,18 +159,18 @@ fn run(connection: &Connection, jobs: &Jobs<Job>) {
 
 /// Reads records as they are asked for. Those that have queued are read of one state of the file: to find it anew costs
 /// more than the record.
-fn recall_all(connection: &Connection, jobs: &Jobs<Recall>) {
+fn recall_all(connection: &Connection, jobs: &Jobs<Recall>, callers: &Callers) {
     let mut recalls = Vec::with_capacity(RECORDS_AT_A_TIME_MAX);
     while jobs.take_many(&mut recalls, RECORDS_AT_A_TIME_MAX) > 0 {
         let is_worth_it = recalls.len() >= RECORDS_OF_ONE_STATE_MIN;
         let state = if is_worth_it { connection.unchecked_transaction().map(Some) } else { Ok(None) };
         let state = state.map_err(unavailable);
-        for Recall { key, answer } in recalls.drain(..) {
-            // Whoever hung up while waiting for a thread need not be read for.
-            if !answer.is_closed() {
-                let read = |_: &Option<_>| statements::recall(connection, &key).map_err(unavailable);
-                let _ = answer.send(state.as_ref().map_err(Clone::clone).and_then(read));
-            }
-        }
+        let read = |key: &TransactionKey| {
+            state.as_ref().map_err(Clone::clone)?;
+            statements::recall(connection, key).map_err(unavailable)
+        };
+        // Whoever hung up while waiting for a thread need not be read for.
+        let waiting = recalls.drain(..).filter(|recall| !recall.answer.is_closed());
+        callers.tell(waiting.map(|Recall { key, answer }| (answer, read(&key))).collect());
     }
 }

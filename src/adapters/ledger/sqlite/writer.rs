@@ -15,6 +15,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::batch;
+use super::callers::{Answer, Callers};
 use super::error::{OpenError, Stopped};
 use super::log::Log;
 use super::outbox;
@@ -26,8 +27,6 @@ use crate::ports::measures::{LEDGER_BATCH, LEDGER_QUEUE, LEDGER_SECONDS};
 pub(super) const QUEUE_LENGTH_MAX: usize = 4096;
 /// Most jobs of one transaction: more gain nothing, and make the first one wait for the last.
 pub(super) const BATCH_LENGTH_MAX: usize = 512;
-
-type Answer<T> = oneshot::Sender<Result<T, LedgerUnavailable>>;
 
 /// Something to be written.
 enum Job {
@@ -70,9 +69,10 @@ impl Writer {
         let (queue, jobs) = mpsc::channel(QUEUE_LENGTH_MAX);
         let counters = Arc::new(Counters::default());
         let own = Arc::clone(&counters);
+        let callers = Callers::of_this_runtime();
         let thread = thread::Builder::new()
             .name("ledger-writer".to_owned())
-            .spawn(move || run(connection, log, jobs, &own))
+            .spawn(move || run(connection, log, jobs, &own, &callers))
             .map_err(OpenError::Thread)?;
         Ok(Self { queue: Some(queue), thread: Some(thread), counters })
     }
@@ -131,13 +131,20 @@ impl Drop for Writer {
     }
 }
 
-fn run(mut connection: Connection, log: Log, mut jobs: mpsc::Receiver<Job>, counters: &Counters) {
+fn run(mut connection: Connection, log: Log, mut jobs: mpsc::Receiver<Job>, counters: &Counters, callers: &Callers) {
     let mut batch = Vec::with_capacity(BATCH_LENGTH_MAX);
     let shown = Shown::new();
     // Nothing is received only when the queue is closed and empty.
     while jobs.blocking_recv_many(&mut batch, BATCH_LENGTH_MAX) > 0 {
+        // Where the same core has callers ready to run, they come first, and what they bring goes into this batch.
+        thread::yield_now();
+        while batch.len() < BATCH_LENGTH_MAX
+            && let Ok(job) = jobs.try_recv()
+        {
+            batch.push(job);
+        }
         shown.queue.set(f64::from(u32::try_from(jobs.len()).unwrap_or(u32::MAX)));
-        work(&mut connection, mem::take(&mut batch), counters, &shown);
+        work(&mut connection, mem::take(&mut batch), counters, &shown, callers);
         // Everybody is answered by now.
         log.keep(&connection);
     }
@@ -163,7 +170,7 @@ impl Shown {
     }
 }
 
-fn work(connection: &mut Connection, jobs: Vec<Job>, counters: &Counters, shown: &Shown) {
+fn work(connection: &mut Connection, jobs: Vec<Job>, counters: &Counters, shown: &Shown, callers: &Callers) {
     let mut units = Vec::with_capacity(jobs.len());
     let mut answers = Vec::with_capacity(jobs.len());
     let mut probes = Vec::new();
@@ -190,10 +197,8 @@ fn work(connection: &mut Connection, jobs: Vec<Job>, counters: &Counters, shown:
         shown.batch.record(f64::from(u32::try_from(units.len()).unwrap_or(u32::MAX)));
         counters.units.fetch_add(u64::try_from(units.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
         counters.batches.fetch_add(1, Ordering::Relaxed);
-        for (answer, outcome) in answers.into_iter().zip(outcomes) {
-            // Whoever hung up finds the outcome in the ledger.
-            let _ = answer.send(outcome);
-        }
+        // Whoever hung up finds the outcome in the ledger.
+        callers.tell(answers.into_iter().zip(outcomes).collect());
     }
     if !outbox_writes.is_empty() {
         for (answer, written) in askers.into_iter().zip(outbox::commit(connection, outbox_writes)) {
