@@ -265,15 +265,16 @@ impl Told {
 /// Starts the flight in a task of its own and waits for it as long as the caller does.
 async fn start(gateway: &Arc<Gateway>, ask: Ask, ticket: Ticket) -> Told {
     let stage = Arc::new(Stage::default());
+    // Boxed, since a task is moved several times before and after it runs.
     let flight = {
         let (gateway, ask, stage) = (Arc::clone(gateway), ask.clone(), Arc::clone(&stage));
-        async move {
+        Box::pin(async move {
             let answer = work(&gateway, &ask, &stage).await;
             let left = answer.as_ref().ok().and_then(Answered::to_keep);
             let left = left.as_ref().map(|left| (&ask.request.compared, left));
             gateway.ephemeral.end_flight(&ask.request.key, &ticket, left).await;
             answer
-        }
+        })
     };
     let mut task = gateway.tasks.spawn(about::inherited(flight));
     let failed = match tokio::time::timeout(ask.caller.time_left(), &mut task).await {

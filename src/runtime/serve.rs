@@ -5,6 +5,7 @@
 //! requests that are under way are answered first, for a bounded time. What a request means is not here.
 
 mod connections;
+mod sips;
 mod watched;
 
 use std::convert::Infallible;
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::connections::Limits;
 use self::connections::{Connection, Connections, Told};
+use self::sips::Sips;
 use self::watched::{Answering, Underway, Watched};
 use super::current::Current;
 use super::tls::Tls;
@@ -198,7 +200,8 @@ where
     A: Answers,
 {
     let connection = Arc::clone(&service.connection);
-    let io = TokioIo::new(Watched::new(stream, Arc::clone(&connection)));
+    let sips = Sips::new(stream, Arc::clone(&connection));
+    let io = TokioIo::new(Watched::new(sips, Arc::clone(&connection)));
     let mut served = pin!(builder.serve_connection(io, service));
     let mut has_given_way = false;
     poll_fn(|context| {

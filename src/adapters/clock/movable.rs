@@ -2,19 +2,25 @@
 //!
 //! Invariant: the offset is in its file before the clock shows it, so that a restart does not turn time back over
 //! records that are already dated. The file is replaced whole: a reader finds the old offset or the new one. A clock that
-//! gateways share reads it at each look, so that none of them is behind; it never turns back.
+//! gateways share reads it again after a rest, and whoever moves it answers after such a rest: none of them is behind once
+//! that is answered. It never turns back.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 
 use super::{MOVED_S_MAX, SystemClock};
 use crate::domain::Time;
 use crate::ports::clock::{Clock, MovableClock, OutOfRange};
+
+/// How long the offset of a shared clock is taken as it was read: a charge looks at the clock several times.
+const REST: Duration = Duration::from_millis(1);
 
 /// Why the file of a clock's offset cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +43,9 @@ pub struct MovableSystemClock {
     file: Mutex<PathBuf>,
     /// The same file, where others move the clock as well.
     shared: Option<PathBuf>,
+    began: Instant,
+    /// When the shared file was begun to be read last, in microseconds since `began`.
+    read_at_us: AtomicU64,
 }
 
 impl MovableSystemClock {
@@ -45,6 +54,7 @@ impl MovableSystemClock {
     /// # Errors
     /// The file is there and cannot be read, or holds something else.
     pub fn open(file: &Path) -> Result<Self, ClockFileError> {
+        let began = Instant::now();
         let offset_s = match fs::read_to_string(file) {
             Ok(text) => parse_offset(&text).ok_or_else(|| ClockFileError::Malformed(file.to_owned()))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
@@ -55,6 +65,8 @@ impl MovableSystemClock {
             offset_s: AtomicI64::new(offset_s),
             file: Mutex::new(file.to_owned()),
             shared: None,
+            began,
+            read_at_us: AtomicU64::new(0),
         })
     }
 
@@ -64,6 +76,21 @@ impl MovableSystemClock {
     /// As `open`.
     pub fn open_shared(file: &Path) -> Result<Self, ClockFileError> {
         Ok(Self { shared: Some(file.to_owned()), ..Self::open(file)? })
+    }
+
+    /// Takes over what others have made of the offset, unless that was done a moment ago.
+    fn follow(&self) {
+        if self.shared.is_none() {
+            return;
+        }
+        let now_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let rest_us = u64::try_from(REST.as_micros()).unwrap_or(u64::MAX);
+        let read_at_us = self.read_at_us.load(Ordering::SeqCst);
+        if now_us.saturating_sub(read_at_us) >= rest_us {
+            self.catch_up();
+            // After the reading: nobody goes by a moment whose offset is not there yet.
+            self.read_at_us.fetch_max(now_us, Ordering::SeqCst);
+        }
     }
 
     /// Takes over what others have made of the offset. What cannot be read changes nothing.
@@ -77,7 +104,7 @@ impl MovableSystemClock {
 
 impl Clock for MovableSystemClock {
     fn now(&self) -> Time {
-        self.catch_up();
+        self.follow();
         let offset = SignedDuration::from_secs(self.offset_s.load(Ordering::SeqCst));
         self.system.now().checked_add(offset).unwrap_or(Time::MAX)
     }
@@ -97,6 +124,9 @@ impl MovableClock for MovableSystemClock {
             tracing::warn!(?error, "the clock is moved, but a restart will move it back: its file cannot be written");
         }
         self.offset_s.store(offset_s, Ordering::SeqCst);
+        if self.shared.is_some() {
+            thread::sleep(REST);
+        }
         drop(file);
         Ok(self.now())
     }

@@ -78,7 +78,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn new(peer: IpAddr, age_max: Option<Duration>) -> Self {
+    /// One that has just begun.
+    pub(super) fn new(peer: IpAddr, age_max: Option<Duration>) -> Self {
         Self {
             peer,
             began: Instant::now(),
