@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::connections::Limits;
 use self::connections::{Connection, Connections, Told};
-use self::sips::Sips;
+use self::sips::{Sip, Sips};
 use self::watched::{Answering, Underway, Watched};
 use super::current::Current;
 use super::tls::Tls;
@@ -200,10 +200,10 @@ where
     A: Answers,
 {
     let connection = Arc::clone(&service.connection);
-    let sips = Sips::new(stream, Arc::clone(&connection));
-    let io = TokioIo::new(Watched::new(sips, Arc::clone(&connection)));
+    let sip = Sip::new();
+    let io = TokioIo::new(Watched::new(Sips::new(stream, sip.clone()), Arc::clone(&connection)));
     let mut served = pin!(builder.serve_connection(io, service));
-    let mut has_given_way = false;
+    let (mut has_given_way, mut was_shared) = (false, false);
     poll_fn(|context| {
         // Of many requests that are answered at a time the first would be written alone, and so would the second: the
         // connection lets the others go first, once, and writes what they have left in one piece.
@@ -213,8 +213,14 @@ where
             return Poll::Pending;
         }
         has_given_way = false;
+        if was_shared {
+            sip.refill();
+        }
         loop {
-            if let Poll::Ready(ended) = served.as_mut().poll(context) {
+            let polled = served.as_mut().poll(context);
+            // Seen right after they were read: when the next are, all of these may be answered.
+            was_shared |= connection.is_shared();
+            if let Poll::Ready(ended) = polled {
                 // A connection that breaks is its client's matter; what it had started goes on.
                 if let Err(error) = ended {
                     tracing::debug!(error, "a connection ended early");

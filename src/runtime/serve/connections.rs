@@ -78,8 +78,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// One that has just begun.
-    pub(super) fn new(peer: IpAddr, age_max: Option<Duration>) -> Self {
+    fn new(peer: IpAddr, age_max: Option<Duration>) -> Self {
         Self {
             peer,
             began: Instant::now(),
