@@ -23,8 +23,8 @@ const RECORD_THREADS: usize = 2;
 const LIST_THREADS: usize = 2;
 /// Reads that may wait for a thread of their lane.
 const QUEUE_LENGTH_MAX: usize = 1024;
-/// Most records that are read at a time: more gain nothing, and keep the other thread idle.
-const RECORDS_AT_A_TIME_MAX: usize = 64;
+/// Most records that are read at a time: more gain little, and their callers would hear of the first with the last.
+const RECORDS_AT_A_TIME_MAX: usize = 16;
 /// Records from which on it pays to find the state of the file once for all of them.
 const RECORDS_OF_ONE_STATE_MIN: usize = 4;
 
