@@ -178,20 +178,30 @@ async fn what_has_a_request_under_way_is_never_cut_off_for_another() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_has_so_many_connections_and_no_more() {
     let gateway = started("connections_per_address_max = 2\n");
-    let demo = Partner::demo(&gateway);
-    let held = (connect(&gateway).await, connect(&gateway).await);
+    let mut held = (connect(&gateway).await, connect(&gateway).await);
     until_counted(&gateway, "onbill_connections", &["port=\"main\""], 2).await;
     let mut third = connect(&gateway).await;
-    assert!(until_closed(&mut third).await.is_empty());
+    third.write_all(b"GET /nothing HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.expect("it is sent");
+    assert!(String::from_utf8_lossy(&until_closed(&mut third).await).starts_with("HTTP/1.1 404"));
+    assert!(until_closed(&mut held.0).await.is_empty(), "it has given way to the third");
+    until_counted(&gateway, "onbill_connections_ended_total", &["bound=\"room\""], 1).await;
+    assert!(counted(&gateway, "onbill_connections{port=\"main\"", &[]).await <= 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_whose_connections_all_have_requests_gets_no_more() {
+    let gateway = started("connections_per_address_max = 1\n");
+    let demo = Partner::demo(&gateway);
+    let slow = tokio::spawn({
+        let (demo, number) = (demo.clone(), super::super::process::number("13"));
+        async move { demo.charge(&number, "busy", serde_json::json!({})).await }
+    });
+    until_counted(&gateway, "onbill_requests_in_flight", &[], 1).await;
+    let mut another = connect(&gateway).await;
+    assert!(until_closed(&mut another).await.is_empty(), "it is closed at once");
+    assert_eq!(slow.await.expect("no panic").status, 200);
+    until_counted(&gateway, "onbill_connections_ended_total", &["bound=\"address\""], 1).await;
     assert_eq!(Partner::at(gateway.admin(), "none").get("/healthz").await.status, 200);
-    drop(held);
-    for _ in 0..600 {
-        if demo.try_send(Method::GET, "/openapi.json", &[], "").await.is_some() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("places are not given back");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

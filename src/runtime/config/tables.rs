@@ -81,7 +81,7 @@ pub struct Server {
     pub deadline_max_ms: u32,
     /// Most connections on the main port; one more takes the place of one without requests.
     pub connections_max: usize,
-    /// Most of them from one address; one more is closed.
+    /// Most of them from one address; one more takes the place of one of these without requests.
     pub connections_per_address_max: usize,
     /// Most connections on the operations port.
     pub admin_connections_max: usize,

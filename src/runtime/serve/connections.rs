@@ -1,7 +1,8 @@
 //! Which connections there are, and which of them must go.
 //!
 //! Invariant: never more than the bounds say, of all and of one address. Where all places are taken, one more takes the
-//! place of a connection without requests: of the address that has most of them, the one that has been without longest.
+//! place of a connection without requests: of the address that has most of them, the one that has been without longest. Where
+//! an address has all of its own, one more takes the place of one of these.
 //! So nobody locks others out by connecting and saying nothing; and what has a request under way is never cut off for
 //! another. What a connection does is not here.
 
@@ -230,12 +231,12 @@ impl Connections {
     pub(super) fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Entry> {
         let mut open = self.open();
         let of_address = open.by_address.get(&peer).copied().unwrap_or_default();
-        if of_address >= self.limits.per_address_max {
+        if of_address >= self.limits.per_address_max && !self.make_room(&mut open, Some(peer)) {
             drop(open);
             self.ended("address").increment(1);
             return None;
         }
-        if open.all.len() >= self.limits.connections_max && !self.make_room(&mut open) {
+        if open.all.len() >= self.limits.connections_max && !self.make_room(&mut open, None) {
             drop(open);
             self.ended("full").increment(1);
             return None;
@@ -253,12 +254,14 @@ impl Connections {
 
     /// Ends a connection without requests, if there is one: also where the system has no room for another one.
     pub(super) fn yield_one(&self) -> bool {
-        self.make_room(&mut self.open())
+        self.make_room(&mut self.open(), None)
     }
 
-    fn make_room(&self, open: &mut Open) -> bool {
+    /// Ends a connection without requests, of this address or of any, for a new one.
+    fn make_room(&self, open: &mut Open, peer: Option<IpAddr>) -> bool {
         let of_address = |peer: &IpAddr| open.by_address.get(peer).copied().unwrap_or_default();
-        let idle = open.all.iter().filter(|(_, connection)| connection.is_idle());
+        let fits = |connection: &Connection| connection.is_idle() && peer.is_none_or(|peer| connection.peer == peer);
+        let idle = open.all.iter().filter(|(_, connection)| fits(connection));
         let longest = idle.max_by_key(|(_, connection)| (of_address(&connection.peer), connection.idle_for_ms()));
         let Some(number) = longest.map(|(number, _)| *number) else { return false };
         if let Some(connection) = self.remove(open, number) {
