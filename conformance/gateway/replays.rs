@@ -104,7 +104,6 @@ async fn what_a_duplicate_was_told_pending_becomes_final_though_the_first_could_
     }
     let first = first.await.expect("an answer");
     assert_eq!((first.status, &first.json()["status"]), (200, &json!("Pending")), "it cannot be given up any more");
-    demo.advance(300).await;
     let seen = settled(&demo, &id).await;
     assert_eq!((&seen["status"], &seen["message"]), (&json!("Failure"), &json!("Charge not confirmed")));
     assert_eq!(demo.bill(&number).await.0, Vec::<String>::new());

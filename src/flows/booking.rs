@@ -154,6 +154,11 @@ async fn release(
     loop {
         let heard = if stage.is_promised() { Heard::Unclear(note.clone()) } else { Heard::NotApplied(note.clone()) };
         match conclude(gateway, current.clone(), &heard).await {
+            // A duplicate was told Pending meanwhile, and nobody else works on it: an inquiry makes it final.
+            Ok(noted) if noted.state == State::Pending && noted.lease == current.lease => {
+                let unclear = conclude(gateway, noted.clone(), &Heard::Unclear(note)).await;
+                return Ok(Answered::started(&unclear.unwrap_or(noted)));
+            }
             Ok(concluded) if concluded.state != State::Released => return Ok(Answered::started(&concluded)),
             Ok(_released) if stage.released() => {
                 return Err(Stop::Unavailable(Cause::new("the CSP could not be reached, and nothing was applied")));

@@ -2,8 +2,10 @@
 //!
 //! Invariant: a duplicate starts nothing. It is answered from the record, and whatever it is told stays true: an outcome
 //! is final, "unavailable" means that the intent was given up, and Pending is noted on an intent before it is said, so that
-//! it is not given up afterwards. One case is left: of what has no record yet, only whoever decides it knows; the contract
-//! has its duplicates hear Pending.
+//! it is not given up afterwards. Two cases are left. Of what has no record yet, only whoever decides it knows; the contract
+//! has its duplicates hear Pending. And where the ledger does not take the note within a tenth of a second, Pending is said
+//! without: should the CSP then apply nothing, the intent may be given up once the ledger is back, and a repeat is what
+//! makes it final.
 
 use std::time::Duration;
 
@@ -68,8 +70,7 @@ async fn last_look(gateway: &Gateway, ask: &Ask) -> Result<Answered, Stop> {
 }
 
 /// Notes on an intent that somebody was told Pending, so that whoever works on it cannot give it up any more: what was
-/// told Pending becomes final. False: the record has changed meanwhile. Where the ledger is away, nobody can give
-/// anything up either.
+/// told Pending becomes final. False: the record has changed meanwhile.
 async fn promise(gateway: &Gateway, record: &Transaction) -> bool {
     let Some(unit) = settle::called_pending(record) else {
         return true;

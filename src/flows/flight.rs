@@ -291,6 +291,8 @@ async fn start(gateway: &Arc<Gateway>, ask: Ask, ticket: Ticket) -> Told {
             Ok(Err(_)) | Err(_) if stage.promise() => pending,
             Ok(Err(_)) | Err(_) => Err(Stop::Unavailable(failed)),
         },
+        // It has watched somebody else's work, and notes what it says.
+        Parting::Pending if stage.origin() == Origin::Replayed => out_of_time(gateway, &ask).await,
         Parting::Soon | Parting::Pending => pending,
     })
 }

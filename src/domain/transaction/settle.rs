@@ -28,6 +28,8 @@ const INQUIRY_PAUSE_MAX_MS: i64 = 60_000;
 const INQUIRIES_BEFORE_STUCK: u32 = 20;
 /// The private note of an intent of which a repeat was told Pending.
 const CALLED_PENDING: &str = "a repeat was told Pending";
+/// The private note of a record that was taken to ask for its outcome, where it has no other.
+const TAKEN: &str = "its outcome is asked for";
 /// Most characters of a private note that are kept.
 const NOTE_LENGTH_MAX: usize = 256;
 
@@ -147,10 +149,11 @@ pub fn over_limit(intent: &Transaction, expected: Expected, over: &Over, moment:
 }
 
 /// Notes on an intent that a repeat of its request was told Pending. It changes nothing but the version, so that nobody
-/// gives the intent up who has not seen it. `None`: the record cannot be given up, or bears the note already.
+/// gives the intent up who has not seen it. `None`: the record cannot be given up, since it was settled or taken, or bears
+/// the note already.
 #[must_use]
 pub fn called_pending(record: &Transaction) -> Option<UnitOfWork> {
-    if record.state != State::Pending || record.private_note.as_deref() == Some(CALLED_PENDING) {
+    if record.state != State::Pending || record.private_note.is_some() {
         return None;
     }
     let mut noted = record.clone();
@@ -183,6 +186,8 @@ pub fn take(record: &Transaction, lease: Lease, now: Time) -> UnitOfWork {
     taken.sent_before = record.sent_before.min(now);
     taken.due_at = Some(lease.until);
     taken.lease = Some(lease);
+    // Whoever asks for its outcome gives nothing up, and is not to be disturbed by a note.
+    taken.private_note.get_or_insert_with(|| Arc::from(TAKEN));
     UnitOfWork::of(taken, Expected::Version(record.version))
 }
 

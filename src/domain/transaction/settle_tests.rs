@@ -231,6 +231,9 @@ fn only_an_intent_is_noted_as_called_pending_and_only_once() {
     assert_eq!(noted.transaction, Transaction { private_note, ..intent.clone() }, "nothing else changes");
     assert!(noted.counters.is_empty() && noted.postings.is_empty() && noted.event.is_none() && noted.hold.is_none());
     assert!(called_pending(&noted.transaction).is_none());
+    let lease = intent.lease.clone().expect("an intent is leased");
+    let taken = take(&intent, lease, samples::now());
+    assert!(called_pending(&taken.transaction).is_none(), "whoever asks for an outcome is not disturbed");
     for state in [State::Unknown, State::Success, State::Failure, State::Released] {
         assert!(called_pending(&Transaction { state, ..intent.clone() }).is_none(), "{state:?}");
     }
