@@ -8,7 +8,7 @@ pub mod client;
 mod certified;
 mod certification;
 mod transactions;
-mod replays;
+pub mod replays;
 mod refunds;
 mod limits;
 mod outcomes;

@@ -1,8 +1,9 @@
 //! Idempotency: the same request again, another request under its key, and many at once.
 
 use serde_json::json;
+use tokio::task::JoinHandle;
 
-use super::client::{Partner, invalid};
+use super::client::{Answer, Partner, invalid};
 use super::outcomes::settled;
 use super::process::{Running, Setup, id, number};
 
@@ -61,22 +62,32 @@ async fn a_storm_of_duplicates_is_one_charge_with_one_answer() {
     assert_eq!(demo.bill(&number).await.0.len(), 1);
 }
 
+/// A charge that is sent and not answered yet, once it can be seen.
+pub(crate) async fn under_way(partner: &Partner, number: &str, id: &str) -> JoinHandle<Answer> {
+    let first = tokio::spawn({
+        let (partner, number, id) = (partner.clone(), number.to_owned(), id.to_owned());
+        async move { partner.charge(&number, &id, json!({})).await }
+    });
+    while partner.get(&format!("/transaction/{id}")).await.status == 404 && !first.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    first
+}
+
+/// The same charge again, from a caller who has little time.
+pub(crate) async fn in_haste(partner: &Partner, number: &str, id: &str) -> Answer {
+    let body = super::client::charge(number, id, json!({})).to_string();
+    let headers = [("content-type", "application/json"), ("x-request-timeout-ms", "100")];
+    partner.send(http::Method::POST, "/transaction", &headers, body).await
+}
+
 #[tokio::test]
 async fn a_duplicate_past_its_deadline_hears_pending() {
     let gateway = Running::sandbox();
     let demo = Partner::demo(&gateway);
     let (number, id) = (number("13"), id("d"));
-    let first = tokio::spawn({
-        let (demo, number, id) = (demo.clone(), number.clone(), id.clone());
-        async move { demo.charge(&number, &id, json!({})).await }
-    });
-    // Once the first is under way, a duplicate with a short deadline.
-    while demo.get(&format!("/transaction/{id}")).await.status == 404 && !first.is_finished() {
-        tokio::task::yield_now().await;
-    }
-    let body = super::client::charge(&number, &id, json!({})).to_string();
-    let headers = [("content-type", "application/json"), ("x-request-timeout-ms", "100")];
-    let duplicate = demo.send(http::Method::POST, "/transaction", &headers, body).await;
+    let first = under_way(&demo, &number, &id).await;
+    let duplicate = in_haste(&demo, &number, &id).await;
     assert_eq!(duplicate.status, 200);
     assert_eq!(duplicate.header("idempotency-replayed"), "true");
     assert_eq!(first.await.expect("an answer").json()["status"], "Success");
@@ -89,17 +100,8 @@ async fn what_a_duplicate_was_told_pending_becomes_final_though_the_first_could_
     let gateway = Setup::default().environment("ONBILL__CHARGE__RETRY_PAUSE_MS", "500").start();
     let demo = Partner::demo(&gateway);
     let (number, id) = (number("15"), id("p"));
-    let first = tokio::spawn({
-        let (demo, number, id) = (demo.clone(), number.clone(), id.clone());
-        async move { demo.charge(&number, &id, json!({})).await }
-    });
-    while demo.get(&format!("/transaction/{id}")).await.status == 404 && !first.is_finished() {
-        tokio::task::yield_now().await;
-    }
-    let body = super::client::charge(&number, &id, json!({})).to_string();
-    let headers = [("content-type", "application/json"), ("x-request-timeout-ms", "100")];
-    let duplicates = (0..3).map(|_| demo.send(http::Method::POST, "/transaction", &headers, body.clone()));
-    for duplicate in futures_util::future::join_all(duplicates).await {
+    let first = under_way(&demo, &number, &id).await;
+    for duplicate in futures_util::future::join_all((0..3).map(|_| in_haste(&demo, &number, &id))).await {
         assert_eq!((duplicate.status, &duplicate.json()["status"]), (200, &json!("Pending")));
     }
     let first = first.await.expect("an answer");

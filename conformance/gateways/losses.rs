@@ -14,6 +14,7 @@ use super::fleet::{Fleet, PARTNER_KEY, charge_at_two, send_pin, status, validate
 use super::stores::Stores;
 use crate::gateway::client::{Answer, Partner, answered};
 use crate::gateway::process::{id, number};
+use crate::gateway::replays::{in_haste, under_way};
 use crate::operator::all_lines;
 
 /// Longest wait for what must come by itself: generous, since test machines are busy.
@@ -247,4 +248,31 @@ async fn an_outcome_that_came_while_the_ledger_was_away_is_asked_for_again_under
     assert_eq!(lines.len(), 1, "asked for, and not sent again: {lines:?}");
     let reference = fleet.stores.database.sql("SELECT encode(reference, 'hex') FROM transactions");
     assert_eq!(reference, [[lines[0].reference.clone()]]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_duplicate_was_told_pending_without_a_ledger_becomes_final_by_itself() {
+    // The CSP applies nothing, and is asked again after rests in which the ledger goes and comes back.
+    let fleet =
+        Fleet::start(1, Stores::beside_others(), "[charge]\nretry_pause_ms = 1500\n[reconcile]\npoll_ms = 50\n");
+    let (partner, database) = (&fleet.partners()[0], fleet.stores.database.server());
+    let (number, id) = (number("15"), id("noted"));
+    let first = under_way(partner, &number, &id).await;
+    tokio::task::block_in_place(|| database.kill());
+    let duplicate = in_haste(partner, &number, &id).await;
+    assert_eq!((duplicate.status, &duplicate.json()["status"]), (200, &json!("Pending")));
+    tokio::task::block_in_place(|| database.restart());
+    let first = first.await.expect("an answer");
+    assert!(first.status == 503 || first.json()["status"] == "Pending", "{first:?}");
+    let since = Instant::now();
+    loop {
+        let seen = partner.get(&format!("/transaction/{id}")).await;
+        if seen.status == 200 && seen.json()["status"] == "Failure" {
+            assert_eq!(seen.json()["message"], "Charge not confirmed");
+            break;
+        }
+        assert!(since.elapsed() < PATIENCE, "nobody makes it final: {seen:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(fleet.billed(&number).await, Vec::<String>::new());
 }

@@ -21,7 +21,7 @@ use crate::ports::ledger::{Commit, LedgerUnavailable};
 /// Most times an outcome is decided anew because somebody else has changed the record.
 const CONFLICTS_MAX: u32 = 5;
 /// Rest before the ledger is asked for the first time what became of a release.
-const LEDGER_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const LEDGER_PAUSE: Duration = Duration::from_millis(50);
 /// Most rest between two such questions.
 const LEDGER_PAUSE_MAX: Duration = Duration::from_secs(1);
 
@@ -122,20 +122,35 @@ fn learns_by_resending(gateway: &Gateway, record: &Transaction) -> bool {
 /// Where an outcome is learnt by sending again: makes it durable that a request was sent, before it is. Else an intent
 /// whose commit was not answered, and whose caller heard "unavailable", would be sent by whoever finds it. `Err`: it is
 /// not certain, so that nothing is sent; whoever finds the record settles it.
-async fn note_sending(gateway: &Gateway, record: Transaction) -> Result<Transaction, Transaction> {
-    if !learns_by_resending(gateway, &record) {
-        return Ok(record);
+async fn note_sending(gateway: &Gateway, intent: Transaction) -> Result<Transaction, Transaction> {
+    if !learns_by_resending(gateway, &intent) {
+        return Ok(intent);
     }
-    let unit = settle::about_to_send(&record);
-    let noted = unit.transaction.clone();
-    match gateway.ledger.commit(unit).await {
-        Ok(Commit::Done { version }) => Ok(Transaction { version, ..noted }),
-        Ok(Commit::Conflict | Commit::Over { .. }) => Err(record),
-        Err(error) => {
-            tracing::error!(reference = %record.reference, cause = ?error.0, "nothing is sent without the ledger");
-            Err(record)
+    let mut record = intent;
+    for _ in 0..CONFLICTS_MAX {
+        let unit = settle::about_to_send(&record);
+        let noted = unit.transaction.clone();
+        let newer = match gateway.ledger.commit(unit).await {
+            Ok(Commit::Done { version }) => return Ok(Transaction { version, ..noted }),
+            Ok(Commit::Conflict | Commit::Over { .. }) => gateway.ledger.recall(&record.key).await,
+            Err(error) => Err(error),
+        };
+        match newer {
+            // A duplicate was told Pending, which changes nothing of what is to be sent.
+            Ok(Some(newer)) if is_still_ours(&record, &newer) && settle::was_never_sent(&newer) => record = newer,
+            Ok(Some(_) | None) => return Err(record),
+            Err(error) => {
+                tracing::error!(reference = %record.reference, cause = ?error.0, "nothing is sent without the ledger");
+                return Err(record);
+            }
         }
     }
+    Err(record)
+}
+
+/// Whether a record that has changed is an intent that nobody else has taken.
+fn is_still_ours(known: &Transaction, newer: &Transaction) -> bool {
+    newer.state == State::Pending && newer.lease == known.lease
 }
 
 /// Gives an intent up that the CSP did not apply, and tells the caller so once that is durable. Where the ledger does not
@@ -155,7 +170,7 @@ async fn release(
         let heard = if stage.is_promised() { Heard::Unclear(note.clone()) } else { Heard::NotApplied(note.clone()) };
         match conclude(gateway, current.clone(), &heard).await {
             // A duplicate was told Pending meanwhile, and nobody else works on it: an inquiry makes it final.
-            Ok(noted) if noted.state == State::Pending && noted.lease == current.lease => {
+            Ok(noted) if is_still_ours(&current, &noted) => {
                 let unclear = conclude(gateway, noted.clone(), &Heard::Unclear(note)).await;
                 return Ok(Answered::started(&unclear.unwrap_or(noted)));
             }
@@ -181,7 +196,7 @@ async fn release(
 
 /// Makes a released record final whose caller has heard Pending meanwhile, unless somebody has taken it up again. It is
 /// tried for as long as a lease is, whatever is left of this flight's own: nothing is sent any more.
-async fn keep_promise(gateway: &Gateway, released: Transaction) -> Transaction {
+pub(super) async fn keep_promise(gateway: &Gateway, released: Transaction) -> Transaction {
     let mut current = released;
     let until = gateway.lease_ends();
     let mut pause = LEDGER_PAUSE;
@@ -209,7 +224,7 @@ async fn keep_promise(gateway: &Gateway, released: Transaction) -> Transaction {
 }
 
 /// Rests before the ledger is asked again, each time longer. False: the time for it ends before that.
-async fn rest(pause: &mut Duration, until: Instant) -> bool {
+pub(super) async fn rest(pause: &mut Duration, until: Instant) -> bool {
     if until.saturating_duration_since(Instant::now()) <= *pause {
         return false;
     }

@@ -1,18 +1,21 @@
 //! What a duplicate hears: somebody else works on its transaction, here, at another gateway, or in a reconciliation.
 //!
 //! Invariant: a duplicate starts nothing. It is answered from the record, and whatever it is told stays true: an outcome
-//! is final, "unavailable" means that the intent was given up, and Pending is noted on an intent before it is said, so that
-//! it is not given up afterwards. Two cases are left. Of what has no record yet, only whoever decides it knows; the contract
-//! has its duplicates hear Pending. And where the ledger does not take the note within a tenth of a second, Pending is said
-//! without: should the CSP then apply nothing, the intent may be given up once the ledger is back, and a repeat is what
-//! makes it final.
+//! is final, "unavailable" means that the intent was given up, and what was told Pending becomes final: that is noted on the
+//! intent, so that it is not given up afterwards. Where the ledger does not take the note before the caller must have its
+//! answer, it is noted as soon as the ledger is back, and what was given up meanwhile fails. One case is left: of what has
+//! no record yet only whoever decides it knows, and the contract has its duplicates hear Pending.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
+use super::booking::{LEDGER_PAUSE, keep_promise, rest};
 use super::charge::Ask;
 use super::flight::{Answered, LAST_LOOK, Origin, Stage};
 use super::forget::recall;
-use super::{Gateway, Stop};
+use super::{Gateway, Stop, about};
 use crate::domain::transaction::replay::Recalled;
 use crate::domain::transaction::{Refusal, State, Transaction, settle};
 use crate::ports::Cause;
@@ -20,8 +23,8 @@ use crate::ports::ledger::Commit;
 
 /// How often a record that somebody else works on is looked at again.
 const RECORD_POLL: Duration = Duration::from_millis(25);
-/// Most looks at a record that changes each time before it can be noted on.
-const LOOKS_MAX: u32 = 5;
+/// Most pieces of work that go on without a caller, from which on no more is begun to note what was said.
+const DETACHED_MAX: usize = 10_000;
 
 /// What a flight has left in the ledger.
 pub(super) enum Left {
@@ -46,41 +49,84 @@ pub(super) async fn left_behind(gateway: &Gateway, ask: &Ask) -> Option<Left> {
     })
 }
 
-/// What a duplicate hears whose time is up: Pending, unless there is an outcome, or the key belongs to another request.
-pub(super) async fn out_of_time(gateway: &Gateway, ask: &Ask) -> Result<Answered, Stop> {
-    let seen = tokio::time::timeout(LAST_LOOK, last_look(gateway, ask)).await;
-    seen.unwrap_or_else(|_elapsed| Ok(Answered::pending(ask, Origin::Replayed)))
+/// What a look at a record has come to.
+enum Seen {
+    /// What may be said of it. Of what is Pending it is noted.
+    Known(Result<Answered, Stop>),
+    /// It was given up.
+    GivenUp(Box<Transaction>),
+    /// It has changed, or the ledger is away.
+    Unknown,
 }
 
-async fn last_look(gateway: &Gateway, ask: &Ask) -> Result<Answered, Stop> {
-    for _ in 0..LOOKS_MAX {
-        let Ok(record) = gateway.ledger.recall(&ask.request.key).await else {
-            break;
-        };
-        match (recall(gateway, ask, record.as_ref()), &record) {
-            (Recalled::Another, _) => return Err(Refusal::AlreadyUsed.into()),
-            (Recalled::Final, Some(record)) => return Ok(Answered::replayed(record)),
-            (Recalled::Released, _) => return Err(given_up()),
-            (Recalled::Underway, Some(record)) if promise(gateway, record).await => break,
-            (Recalled::Underway, Some(_)) => {}
-            (Recalled::Fresh | Recalled::Orphan, _) | (Recalled::Final | Recalled::Underway, None) => break,
+/// What a duplicate hears whose time is up: Pending, unless there is an outcome, the intent was given up, or the key belongs to
+/// another request.
+pub(super) async fn out_of_time(gateway: &Arc<Gateway>, ask: &Ask) -> Result<Answered, Stop> {
+    let pending = || Ok(Answered::pending(ask, Origin::Replayed));
+    if gateway.tasks.len() >= DETACHED_MAX {
+        return pending();
+    }
+    let (tell, mut told) = oneshot::channel();
+    let looking = Box::pin(last_look(Arc::clone(gateway), ask.clone(), tell));
+    gateway.tasks.spawn(about::inherited(looking));
+    match tokio::time::timeout(LAST_LOOK, &mut told).await {
+        Ok(said) => said.unwrap_or_else(|_gone| pending()),
+        Err(_elapsed) => {
+            // From here on it is known there that Pending was said.
+            told.close();
+            told.try_recv().unwrap_or_else(|_none| pending())
         }
     }
-    Ok(Answered::pending(ask, Origin::Replayed))
+}
+
+/// Looks at a record, notes on it and tells; for as long as a lease is, where the ledger is away. A caller that did not wait
+/// has heard Pending.
+async fn last_look(gateway: Arc<Gateway>, ask: Ask, tell: oneshot::Sender<Result<Answered, Stop>>) {
+    let (until, mut pause) = (gateway.lease_ends(), LEDGER_PAUSE);
+    loop {
+        match look(&gateway, &ask).await {
+            // Whoever has heard Pending hears nothing else: what is said here is that, or final.
+            Seen::Known(said) => return drop(tell.send(said)),
+            Seen::GivenUp(released) => {
+                if tell.send(Err(given_up())).is_err() {
+                    keep_promise(&gateway, *released).await;
+                }
+                return;
+            }
+            Seen::Unknown => {}
+        }
+        if !rest(&mut pause, until).await {
+            return;
+        }
+    }
+}
+
+async fn look(gateway: &Gateway, ask: &Ask) -> Seen {
+    let Ok(record) = gateway.ledger.recall(&ask.request.key).await else {
+        return Seen::Unknown;
+    };
+    let pending = Seen::Known(Ok(Answered::pending(ask, Origin::Replayed)));
+    match (recall(gateway, ask, record.as_ref()), record) {
+        (Recalled::Another, _) => Seen::Known(Err(Refusal::AlreadyUsed.into())),
+        (Recalled::Final, Some(record)) => Seen::Known(Ok(Answered::replayed(&record))),
+        (Recalled::Released, Some(record)) => Seen::GivenUp(Box::new(record)),
+        (Recalled::Underway | Recalled::Orphan, Some(record)) if !promise(gateway, &record).await => Seen::Unknown,
+        (Recalled::Underway | Recalled::Orphan | Recalled::Fresh, Some(_)) | (_, None) => pending,
+    }
 }
 
 /// Notes on an intent that somebody was told Pending, so that whoever works on it cannot give it up any more: what was
-/// told Pending becomes final. False: the record has changed meanwhile.
+/// told Pending becomes final. False: the record has changed meanwhile, or the ledger is away.
 async fn promise(gateway: &Gateway, record: &Transaction) -> bool {
     let Some(unit) = settle::called_pending(record) else {
         return true;
     };
-    !matches!(gateway.ledger.commit(unit).await, Ok(Commit::Conflict))
+    matches!(gateway.ledger.commit(unit).await, Ok(Commit::Done { .. }))
 }
 
 /// Waits for a record that another gateway, or a reconciliation, is working on, as long as the caller does.
 pub(super) async fn watch_record(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     ask: &Ask,
     found: Transaction,
     stage: &Stage,
@@ -94,14 +140,8 @@ pub(super) async fn watch_record(
             Ok(None) | Err(_) => break,
         }
     }
-    // Whoever waited for this is told Pending now.
-    while is_underway(record.state) && !promise(gateway, &record).await {
-        match gateway.ledger.recall(&ask.request.key).await {
-            Ok(Some(newer)) => record = newer,
-            Ok(None) | Err(_) => break,
-        }
-    }
-    reread(&record)
+    // Whoever has waited for this is told Pending now.
+    if is_underway(record.state) { out_of_time(gateway, ask).await } else { reread(&record) }
 }
 
 const fn is_underway(state: State) -> bool {

@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::connections::Limits;
 use self::connections::{Connection, Connections, Told};
-use self::sips::{Sip, Sips};
+use self::sips::Sip;
 use self::watched::{Answering, Underway, Watched};
 use super::current::Current;
 use super::tls::Tls;
@@ -201,7 +201,7 @@ where
 {
     let connection = Arc::clone(&service.connection);
     let sip = Sip::new();
-    let io = TokioIo::new(Watched::new(Sips::new(stream, sip.clone()), Arc::clone(&connection)));
+    let io = TokioIo::new(Watched::new(stream, sip.clone(), Arc::clone(&connection)));
     let mut served = pin!(builder.serve_connection(io, service));
     let (mut has_given_way, mut was_shared) = (false, false);
     poll_fn(|context| {

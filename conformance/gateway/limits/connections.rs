@@ -159,9 +159,9 @@ async fn a_thousand_silent_connections_at_the_bound_lock_nobody_out() {
     assert!(until_closed(&mut oldest).await.is_empty());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_has_a_request_under_way_is_never_cut_off_for_another() {
-    let gateway = started("connections_max = 1\n");
+/// With a place for one connection, whose request is under way, the next is closed at once and counted by the bound.
+async fn the_next_is_closed_at_once(setting: &str, bound: &str) {
+    let gateway = started(&format!("{setting} = 1\n"));
     let demo = Partner::demo(&gateway);
     let slow = tokio::spawn({
         let (demo, number) = (demo.clone(), super::super::process::number("13"));
@@ -171,7 +171,18 @@ async fn what_has_a_request_under_way_is_never_cut_off_for_another() {
     let mut another = connect(&gateway).await;
     assert!(until_closed(&mut another).await.is_empty(), "it is closed at once");
     assert_eq!(slow.await.expect("no panic").status, 200);
-    until_counted(&gateway, "onbill_connections_ended_total", &["bound=\"full\""], 1).await;
+    until_counted(&gateway, "onbill_connections_ended_total", &[&format!("bound=\"{bound}\"")], 1).await;
+    assert_eq!(Partner::at(gateway.admin(), "none").get("/healthz").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_a_request_under_way_is_never_cut_off_for_another() {
+    the_next_is_closed_at_once("connections_max", "full").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_whose_connections_all_have_requests_gets_no_more() {
+    the_next_is_closed_at_once("connections_per_address_max", "address").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -185,22 +196,6 @@ async fn an_address_has_so_many_connections_and_no_more() {
     assert!(until_closed(&mut held.0).await.is_empty(), "it has given way to the third");
     until_counted(&gateway, "onbill_connections_ended_total", &["bound=\"room\""], 1).await;
     assert!(counted(&gateway, "onbill_connections{port=\"main\"", &[]).await <= 2);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_address_whose_connections_all_have_requests_gets_no_more() {
-    let gateway = started("connections_per_address_max = 1\n");
-    let demo = Partner::demo(&gateway);
-    let slow = tokio::spawn({
-        let (demo, number) = (demo.clone(), super::super::process::number("13"));
-        async move { demo.charge(&number, "busy", serde_json::json!({})).await }
-    });
-    until_counted(&gateway, "onbill_requests_in_flight", &[], 1).await;
-    let mut another = connect(&gateway).await;
-    assert!(until_closed(&mut another).await.is_empty(), "it is closed at once");
-    assert_eq!(slow.await.expect("no panic").status, 200);
-    until_counted(&gateway, "onbill_connections_ended_total", &["bound=\"address\""], 1).await;
-    assert_eq!(Partner::at(gateway.admin(), "none").get("/healthz").await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -86,6 +86,7 @@ impl FileAudit {
             jobs,
             shared: Arc::clone(&shared),
             sync: settings.sync,
+            gather: if settings.queue_max >= BATCH_MAX { GATHER } else { Duration::ZERO },
             synced: Instant::now(),
             told: Instant::now(),
             written: counter!(AUDIT_ENTRIES.name),
@@ -146,6 +147,8 @@ struct Writer {
     jobs: Receiver<Job>,
     shared: Arc<Shared>,
     sync: Duration,
+    /// None where the queue is too short to take what comes meanwhile.
+    gather: Duration,
     synced: Instant,
     /// When refusals were written last.
     told: Instant,
@@ -160,7 +163,7 @@ impl Writer {
             let mut batch = Vec::with_capacity(if is_busy { BATCH_MAX } else { 1 });
             if is_busy {
                 if !is_full {
-                    thread::sleep(GATHER);
+                    thread::sleep(self.gather);
                 }
             } else {
                 match self.jobs.recv_timeout(self.sync) {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 
 /// About a dozen and a half requests of a kind that is asked often: as many answers go into one piece.
 const SIP_BYTES: usize = 1024;
@@ -28,66 +28,28 @@ impl Sip {
     pub(super) fn refill(&self) {
         self.0.store(SIP_BYTES, Ordering::Relaxed);
     }
-}
 
-/// A stream that is read in sips. Whoever polls the connection refills them.
-pub(super) struct Sips<S> {
-    stream: S,
-    sip: Sip,
-}
-
-impl<S> Sips<S> {
-    pub(super) const fn new(stream: S, sip: Sip) -> Self {
-        Self { stream, sip }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Sips<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+    /// Reads what is left of the sip, or as it comes where nothing was ever refilled.
+    pub(super) fn poll_read<S: AsyncRead + Unpin>(
+        &self,
+        stream: &mut S,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let left = self.sip.0.load(Ordering::Relaxed);
+        let left = self.0.load(Ordering::Relaxed);
         if left == usize::MAX {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
+            return Pin::new(stream).poll_read(context, buffer);
         }
         if left == 0 {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         let mut portion = ReadBuf::new(buffer.initialize_unfilled_to(left.min(buffer.remaining())));
-        ready!(Pin::new(&mut self.stream).poll_read(context, &mut portion))?;
+        ready!(Pin::new(stream).poll_read(context, &mut portion))?;
         let count = portion.filled().len();
         buffer.advance(count);
-        self.sip.0.store(left.saturating_sub(count), Ordering::Relaxed);
+        self.0.store(left.saturating_sub(count), Ordering::Relaxed);
         Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Sips<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
@@ -101,9 +63,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_sip_bounds_what_is_read_between_two_polls_and_nothing_is_lost() {
-        let (mut sender, receiver) = duplex(64 * 1024);
+        let (mut sender, mut receiver) = duplex(64 * 1024);
         let sip = Sip::new();
-        let mut sips = Sips::new(receiver, sip.clone());
         let sent: Vec<u8> = (0..50_000_u32).map(|place| u8::try_from(place % 251).expect("less than 256")).collect();
         sender.write_all(&sent).await.expect("room");
         drop(sender);
@@ -119,7 +80,7 @@ mod tests {
                 loop {
                     let mut room = [0; 300];
                     let mut portion = ReadBuf::new(&mut room);
-                    match Pin::new(&mut sips).poll_read(context, &mut portion) {
+                    match sip.poll_read(&mut receiver, context, &mut portion) {
                         Poll::Ready(read) => read.expect("it reads"),
                         Poll::Pending => return Poll::Ready(false),
                     }

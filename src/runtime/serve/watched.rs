@@ -1,6 +1,7 @@
 //! A connection whose bytes and requests are seen: what `connections` judges by.
 //!
-//! Invariant: nothing is changed, kept or held up; a request counts from its head until its answer's body is gone.
+//! Invariant: nothing is changed or kept; what is read is held up by `sips` alone. A request counts from its head until its
+//! answer's body is gone.
 
 use std::io;
 use std::pin::Pin;
@@ -11,16 +12,18 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connections::Connection;
+use super::sips::Sip;
 
 /// A stream that tells what it receives.
 pub(super) struct Watched<S> {
     stream: S,
+    sip: Sip,
     connection: Arc<Connection>,
 }
 
 impl<S> Watched<S> {
-    pub(super) const fn new(stream: S, connection: Arc<Connection>) -> Self {
-        Self { stream, connection }
+    pub(super) const fn new(stream: S, sip: Sip, connection: Arc<Connection>) -> Self {
+        Self { stream, sip, connection }
     }
 }
 
@@ -31,7 +34,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let Self { stream, sip, .. } = &mut *self;
+        let polled = sip.poll_read(stream, context, buffer);
         if let Some(received) = buffer.filled().get(before..).filter(|received| !received.is_empty()) {
             self.connection.received(received);
         }
