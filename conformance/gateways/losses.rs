@@ -253,8 +253,7 @@ async fn an_outcome_that_came_while_the_ledger_was_away_is_asked_for_again_under
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_duplicate_was_told_pending_without_a_ledger_becomes_final_by_itself() {
     // The CSP applies nothing, and is asked again after rests in which the ledger goes and comes back.
-    let fleet =
-        Fleet::start(1, Stores::beside_others(), "[charge]\nretry_pause_ms = 1500\n[reconcile]\npoll_ms = 50\n");
+    let fleet = Fleet::start(1, Stores::apart(), "[charge]\nretry_pause_ms = 1500\n[reconcile]\npoll_ms = 50\n");
     let (partner, database) = (&fleet.partners()[0], fleet.stores.database.server());
     let (number, id) = (number("15"), id("noted"));
     let first = under_way(partner, &number, &id).await;

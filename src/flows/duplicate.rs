@@ -4,7 +4,8 @@
 //! is final, "unavailable" means that the intent was given up, and what was told Pending becomes final: that is noted on the
 //! intent, so that it is not given up afterwards. Where the ledger does not take the note before the caller must have its
 //! answer, it is noted as soon as the ledger is back, and what was given up meanwhile fails. One case is left: of what has
-//! no record yet only whoever decides it knows, and the contract has its duplicates hear Pending.
+//! no record yet only whoever decides it knows, and the contract has its duplicates hear Pending. Waiting for a flight, and
+//! starting one, are in `flight`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,7 +2,8 @@
 //!
 //! Invariant: every byte is handed on, in order; a sip that ends early asks to be polled again. Of many requests that
 //! arrive in one piece the first are answered, and those answers written, before the last are read: else client and gateway
-//! take turns, and each waits while the other works.
+//! take turns, and each waits while the other works. When a sip is refilled is decided in `serve`, and who counts the bytes
+//! is in `watched`.
 
 use std::io;
 use std::pin::Pin;

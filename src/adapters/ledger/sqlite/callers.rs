@@ -1,7 +1,8 @@
 //! How those hear of it who wait for a thread of the ledger.
 //!
 //! Invariant: everybody is told once, or finds that nobody will. A whole batch is told with one word to the runtime: each
-//! word from a thread outside may wake one inside, and on a busy core that costs more than what is told.
+//! word from a thread outside may wake one inside, and on a busy core that costs more than what is told. What they wait for is
+//! not here.
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
