@@ -19,6 +19,7 @@ macro_rules! ledger_contract {
             every_text_survives,
             times_are_kept_in_whole_microseconds,
             several_are_recalled_at_once,
+            of_many_that_ask_together_each_hears_of_its_own_and_nothing_older,
             a_ledger_that_works_says_so,
         ], forgetting: [
             every_record_is_walked_over_once_in_the_order_of_its_beginning,

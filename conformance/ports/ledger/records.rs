@@ -231,6 +231,32 @@ pub async fn several_are_recalled_at_once(subject: Subject) {
     assert_eq!(subject.ledger.recall_all(&[]).await.expect("the ledger answers"), []);
 }
 
+pub async fn of_many_that_ask_together_each_hears_of_its_own_and_nothing_older(subject: Subject) {
+    let shared = subject.success("shared", "10").await;
+    let tasks: Vec<_> = (0..200)
+        .map(|number| {
+            let (ledger, shared) = (Arc::clone(&subject.ledger), shared.clone());
+            let id = format!("c{number}");
+            tokio::spawn(async move {
+                let recall = |kind, id| {
+                    let (ledger, key) = (Arc::clone(&ledger), samples::key(kind, id));
+                    async move { ledger.recall(&key).await.expect("the ledger answers") }
+                };
+                assert_eq!(recall(Kind::Charge, &id).await, None);
+                let committed = ledger.commit(samples::charge(&id, "10")).await.expect("the ledger answers");
+                assert_eq!(committed, Commit::Done { version: 1 });
+                let own = recall(Kind::Charge, &id).await.expect("what was committed is there");
+                assert_eq!((own.key.ext_transaction_id.as_str(), own.version), (id.as_str(), 1));
+                assert_eq!(recall(Kind::Refund, &id).await, None);
+                assert_eq!(recall(Kind::Charge, "shared").await, Some(shared));
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("each hears of its own");
+    }
+}
+
 pub async fn a_ledger_that_works_says_so(subject: Subject) {
     for _ in 0..3 {
         subject.ledger.check().await.expect("it works");

@@ -2,8 +2,8 @@
 //!
 //! Invariant: what was answered is durable (synchronous commit), uniqueness is a constraint of the table, and any number
 //! of gateways work on one database without knowing of one another: rows are locked in one order, leases run out by the
-//! clock, and nothing is ended because a gateway starts. A few writers commit in groups, a bounded pool reads. Reading
-//! order: `schema`, `plan`, `ready`, `statements`, `batch`, `writer`, `pool`. What people ask of it is in `inspect` and `verify`.
+//! clock, and nothing is ended because a gateway starts. A few writers commit in groups, and a bounded pool reads, single records in groups too. Reading
+//! order: `schema`, `plan`, `ready`, `statements`, `batch`, `writer`, `pool`, `recalls`. What people ask of it is in `inspect` and `verify`.
 
 mod batch;
 mod counters;
@@ -17,6 +17,7 @@ mod plan;
 mod pool;
 mod ready;
 mod reads;
+mod recalls;
 mod rows;
 pub mod schema;
 mod statements;
@@ -32,6 +33,7 @@ pub use self::error::OpenError;
 use self::error::Trouble;
 pub use self::inspect::LedgerDatabase;
 use self::pool::{Plans, Pool};
+use self::recalls::Recalls;
 use self::schema::SchemaState;
 pub use self::writer::Figures;
 use self::writer::Writers;
@@ -45,7 +47,7 @@ const READERS_TO_A_LIST: usize = 4;
 /// A ledger in a database.
 pub struct PostgresLedger {
     writers: Writers,
-    records: Arc<Pool>,
+    records: Recalls,
     lists: Arc<Pool>,
 }
 
@@ -62,9 +64,10 @@ impl PostgresLedger {
         let checked = tokio::time::timeout(patience, check(&connection)).await;
         checked.unwrap_or_else(|_| Err(OpenError::of(&Trouble::Slow(patience))))?;
         let lists = settings.readers_max.div_ceil(READERS_TO_A_LIST);
+        let records = Pool::new(connector.clone(), settings.readers_max.saturating_sub(lists), Plans::Kept);
         Ok(Self {
             writers: Writers::start(&connector, settings),
-            records: Pool::new(connector.clone(), settings.readers_max.saturating_sub(lists), Plans::Kept),
+            records: Recalls::start(records, settings.queue_max, patience),
             lists: Pool::new(connector, lists, Plans::Anew),
         })
     }
@@ -131,7 +134,7 @@ impl Ledger for PostgresLedger {
     }
 
     async fn recall(&self, key: &TransactionKey) -> Result<Option<Transaction>, LedgerUnavailable> {
-        Ok(reads::recall(&self.records, key).await?)
+        self.records.recall(key).await
     }
 
     async fn recall_all(&self, keys: &[TransactionKey]) -> Result<Vec<Transaction>, LedgerUnavailable> {

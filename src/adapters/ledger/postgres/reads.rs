@@ -18,11 +18,6 @@ use crate::domain::account::AccountKey;
 use crate::domain::transaction::{Kind, Status, Transaction, TransactionKey};
 use crate::ports::ledger::{Cursor, ListQuery, Listed};
 
-/// The record under a key.
-pub(super) async fn recall(pool: &Pool, key: &TransactionKey) -> Result<Option<Transaction>, Trouble> {
-    Ok(recall_all(pool, std::slice::from_ref(key)).await?.pop())
-}
-
 /// The records under several keys, in one question.
 pub(super) async fn recall_all(pool: &Pool, keys: &[TransactionKey]) -> Result<Vec<Transaction>, Trouble> {
     let text = format!(

@@ -2,12 +2,13 @@
 //!
 //! Invariant: what was answered is durable (write-ahead log, synchronous=FULL), uniqueness is a constraint of the file,
 //! and one process at a time has the data directory. One thread writes and commits in groups; a few read. Reading
-//! order: `schema`, `statements`, `batch`, `writer`, `log`, `readers`. What people ask of the file, a gateway running or
+//! order: `schema`, `statements`, `batch`, `writer`, `log`, `readers`, `glance`. What people ask of the file, a gateway running or
 //! not, is in `inspect` and `verify`.
 
 mod batch;
 mod callers;
 mod error;
+mod glance;
 mod lock;
 mod log;
 mod oversight;
@@ -28,6 +29,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OpenFlags};
 
 pub use self::error::OpenError;
+use self::glance::Glance;
 pub use self::inspect::LedgerFile;
 use self::lock::DirectoryLock;
 use self::log::{LOG_BOUNDS, Log};
@@ -78,7 +80,9 @@ impl SqliteLedger {
         statements::end_leases(&connection).map_err(|error| OpenError::of(&file, error))?;
         let log = Log::start(&connection, beside(&file)?, LOG_BOUNDS)?;
         let writer = Writer::start(connection, log)?;
-        let readers = Readers::start(|| connect(&file, OpenFlags::SQLITE_OPEN_READ_ONLY))?;
+        let connect = || connect(&file, OpenFlags::SQLITE_OPEN_READ_ONLY);
+        let glance = Glance::through(connect()?).map_err(|error| OpenError::of(&file, error))?;
+        let readers = Readers::start(glance, connect)?;
         Ok(Self { readers, writer, _lock: lock })
     }
 
@@ -130,7 +134,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn recall(&self, key: &TransactionKey) -> Result<Option<Transaction>, LedgerUnavailable> {
-        self.readers.records.recall(key.clone()).await
+        self.readers.recall(key).await
     }
 
     async fn recall_all(&self, keys: &[TransactionKey]) -> Result<Vec<Transaction>, LedgerUnavailable> {

@@ -2,8 +2,8 @@
 //!
 //! Invariant: a reader never waits for the writer, and never sees less than what was answered before it was asked: what
 //! is read at a time has queued before the file was looked at. Single records and lists have threads of their own, so that
-//! a caller who turns pages does not slow a charge. The queues are bounded: at the bound callers wait for room. What lists
-//! there are is not here.
+//! a caller who turns pages does not slow a charge; and a record that a glance finds needs no thread. The queues are
+//! bounded: at the bound callers wait for room. What lists there are is not here.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::callers::{Answer, Callers};
 use super::error::{OpenError, Stopped, unavailable};
+use super::glance::Glance;
 use super::statements;
 use crate::domain::transaction::{Transaction, TransactionKey};
 use crate::ports::ledger::LedgerUnavailable;
@@ -37,21 +38,34 @@ pub(super) struct Recall {
     answer: Answer<Option<Transaction>>,
 }
 
-/// All reading threads.
+/// All reading threads, and the glance that spares them.
 pub(super) struct Readers {
+    glance: Glance,
     /// For single records.
-    pub(super) records: Lane<Recall>,
+    records: Lane<Recall>,
     /// For lists.
     pub(super) lists: Lane<Job>,
 }
 
 impl Readers {
     /// Starts the threads, each with a connection that `connect` makes.
-    pub(super) fn start(connect: impl Fn() -> Result<Connection, OpenError>) -> Result<Self, OpenError> {
+    pub(super) fn start(
+        glance: Glance,
+        connect: impl Fn() -> Result<Connection, OpenError>,
+    ) -> Result<Self, OpenError> {
         Ok(Self {
+            glance,
             records: Lane::start("ledger-record", RECORD_THREADS, &connect, recall_all)?,
             lists: Lane::start("ledger-list", LIST_THREADS, &connect, run)?,
         })
+    }
+
+    /// Reads one record.
+    pub(super) async fn recall(&self, key: &TransactionKey) -> Result<Option<Transaction>, LedgerUnavailable> {
+        match self.glance.recall(key) {
+            Some(found) => Ok(found),
+            None => self.records.recall(key.clone()).await,
+        }
     }
 }
 
@@ -94,8 +108,8 @@ impl<J: Send + 'static> Lane<J> {
 }
 
 impl Lane<Recall> {
-    /// Reads one record.
-    pub(super) async fn recall(&self, key: TransactionKey) -> Result<Option<Transaction>, LedgerUnavailable> {
+    /// Reads one record on one of the threads.
+    async fn recall(&self, key: TransactionKey) -> Result<Option<Transaction>, LedgerUnavailable> {
         let (answer, answered) = oneshot::channel();
         self.ask(Recall { key, answer }, answered).await
     }
