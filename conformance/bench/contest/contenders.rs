@@ -11,33 +11,13 @@ use super::growth::{self, Keys};
 use super::idle;
 use super::machine;
 use super::peers;
-use super::sample::{Kind, Sample};
+use super::sample::Sample;
 
 /// Somebody who is measured.
 pub struct Contender {
     pub name: &'static str,
     pub what: &'static str,
     pub run: fn(&Bench) -> Result<Sample, String>,
-}
-
-/// A figure of one held against the same of another.
-pub struct Bar {
-    pub what: &'static str,
-    pub contender: &'static str,
-    pub baseline: &'static str,
-    pub kind: Kind,
-    pub limit: Limit,
-}
-
-/// What the figure, or its ratio to the baseline's, must be.
-#[derive(Debug, Clone, Copy)]
-pub enum Limit {
-    AtLeast(f64),
-    AtMost(f64),
-    /// The figure itself; there is no baseline.
-    Absolute(f64),
-    /// No bar: told all the same.
-    Told,
 }
 
 const GRPC_STREAMS: [&str; 8] = ["--face", "grpc", "--in-flight", "64", "--connections", "1", "--mix", "validate"];
@@ -195,8 +175,18 @@ pub const CONTENDERS: &[Contender] = &[
         },
     },
     Contender {
+        name: "csp-slow",
+        what: "a CSP that takes 20 ms called directly, twice for each such charge",
+        run: Bench::slow_calls,
+    },
+    Contender {
+        name: "floor-slow",
+        what: "bare tonic with the ledger and that CSP behind it, at that rate, less two such calls",
+        run: floor_slow,
+    },
+    Contender {
         name: "slow-csp",
-        what: "gRPC charge at a CSP that takes 20 ms a call, less 40 ms, at that rate",
+        what: "gRPC charge at that CSP through the gateway, at that rate, less two such calls",
         run: slow_csp,
     },
     Contender {
@@ -220,59 +210,6 @@ pub const CONTENDERS: &[Contender] = &[
         run: |bench| idle::held(bench, &bench.sandbox()?),
     },
 ];
-
-pub const BARS: &[Bar] = &[
-    bar("validate-streams", "tonic-streams", Kind::PerS, Limit::AtLeast(0.75)),
-    bar("validate-connections", "tonic-connections", Kind::PerS, Limit::AtLeast(0.65)),
-    bar("json", "axum", Kind::PerS, Limit::AtLeast(0.60)),
-    bar("json", "envoy", Kind::PerS, Limit::AtLeast(5.0)),
-    bar("json", "grpc-gateway", Kind::PerS, Limit::AtLeast(4.0)),
-    bar("json-http2", "validate-connections", Kind::PerS, Limit::Told),
-    bar("charge-16", "sqlite-16", Kind::PerS, Limit::AtLeast(0.65)),
-    bar("charge-128", "sqlite-128", Kind::PerS, Limit::AtLeast(0.65)),
-    bar("floor-16", "sqlite-16", Kind::PerS, Limit::Told),
-    bar("charge-16", "floor-16", Kind::PerS, Limit::Told),
-    bar("floor-128", "sqlite-128", Kind::PerS, Limit::Told),
-    bar("charge-128", "floor-128", Kind::PerS, Limit::Told),
-    bar("charge-128", "sqlite-128-two", Kind::PerS, Limit::Told),
-    bar("charge-stores", "postgres-128", Kind::PerS, Limit::AtLeast(0.60)),
-    bar("floor-stores", "postgres-128", Kind::PerS, Limit::Told),
-    bar("charge-stores", "floor-stores", Kind::PerS, Limit::Told),
-    bar("replay", "tonic-streams", Kind::PerS, Limit::AtLeast(0.50)),
-    bar("get", "tonic-streams", Kind::PerS, Limit::AtLeast(0.40)),
-    bar("slow-csp", "sqlite-rate", Kind::P50, Limit::AtMost(2.0)),
-    bar("slow-csp", "sqlite-rate", Kind::P99, Limit::AtMost(2.0)),
-    bar("charge-three", "charge-stores", Kind::Cpu, Limit::AtMost(1.35)),
-    bar("grown-sqlite", "grown-sqlite-none", Kind::PerS, Limit::AtLeast(0.90)),
-    bar("grown-sqlite", "grown-sqlite-none", Kind::Cpu, Limit::Told),
-    bar("grown-sqlite", "grown-sqlite-none", Kind::Peak, Limit::AtMost(1.10)),
-    bar("grown-sqlite-random", "grown-sqlite-none-random", Kind::PerS, Limit::AtLeast(0.70)),
-    bar("grown-sqlite-random", "grown-sqlite-none-random", Kind::Cpu, Limit::Told),
-    bar("grown-sqlite-random", "grown-sqlite-none-random", Kind::Peak, Limit::AtMost(1.10)),
-    bar("grown-stores", "grown-stores-none", Kind::PerS, Limit::AtLeast(0.90)),
-    bar("grown-stores", "grown-stores-none", Kind::Cpu, Limit::Told),
-    bar("grown-stores", "grown-stores-none", Kind::Peak, Limit::AtMost(1.10)),
-    bar("grown-stores-random", "grown-stores-none-random", Kind::PerS, Limit::AtLeast(0.70)),
-    bar("grown-stores-random", "grown-stores-none-random", Kind::Cpu, Limit::Told),
-    bar("grown-stores-random", "grown-stores-none-random", Kind::Peak, Limit::AtMost(1.10)),
-    bar("csp-behind", "csp", Kind::PerS, Limit::Told),
-    bar("idle", "", Kind::Peak, Limit::Absolute(30.0 * 1024.0)),
-    bar("idle", "", Kind::Figure, Limit::Absolute(200.0)),
-    bar("idle-connections", "tonic-idle", Kind::Figure, Limit::AtMost(1.3)),
-];
-
-const fn bar(contender: &'static str, baseline: &'static str, kind: Kind, limit: Limit) -> Bar {
-    let what = match kind {
-        Kind::PerS => "calls a second",
-        Kind::P50 => "p50",
-        Kind::P99 => "p99",
-        Kind::P999 => "p99.9",
-        Kind::Cpu => "CPU for each call",
-        Kind::Peak => "KiB of memory",
-        Kind::Figure => "the figure",
-    };
-    Bar { what, contender, baseline, kind, limit }
-}
 
 fn on_bare(bench: &Bench, what: &str, load: &[&str]) -> Result<Sample, String> {
     let server = bench.bare(&[what], false)?;
@@ -322,13 +259,24 @@ const MILLION: u64 = 1_000_000;
 const RUN: &str = "bench";
 
 fn slow_csp(bench: &Bench) -> Result<Sample, String> {
-    const TWO_CALLS_US: f64 = 40_000.0;
     let (_csp, gateway) = bench.before_a_slow_csp()?;
-    let rate = bench.half_of_peak().to_string();
-    let load = ["--rate", &rate, "--in-flight", "512", "--connections", "8", "--mix", "charge", "--api-key", OTT_KEY];
-    let mut sample = bench.load(&gateway.url, &[gateway.pid()], &load)?;
+    at_half_of_peak(bench, &gateway, &["--api-key", OTT_KEY])
+}
+
+fn floor_slow(bench: &Bench) -> Result<Sample, String> {
+    let (directory, csp) = (bench.directory(), bench.slow_csp()?);
+    let place = directory.path().to_string_lossy().into_owned();
+    let floor = bench.bare(&["floor", &place, &csp.url], false)?;
+    at_half_of_peak(bench, &floor, &["--any-target", "--check", "none"])
+}
+
+/// Charges by the clock, and what each took beyond the two calls to its CSP.
+fn at_half_of_peak(bench: &Bench, server: &Proc, own: &[&str]) -> Result<Sample, String> {
+    let (rate, two_calls_us) = (bench.half_of_peak().to_string(), bench.slow_call_us() * 2.0);
+    let load = ["--rate", &rate, "--in-flight", "512", "--connections", "8", "--mix", "charge"];
+    let mut sample = bench.load(&server.url, &[server.pid()], &[&load[..], own].concat())?;
     for time in [&mut sample.p50_us, &mut sample.p99_us, &mut sample.p999_us] {
-        *time = time.map(|micros| micros - TWO_CALLS_US);
+        *time = time.map(|micros| micros - two_calls_us);
     }
     Ok(sample)
 }

@@ -1,9 +1,9 @@
 //! The floor of a charge: bare tonic, and behind it what no gateway could leave out.
 //!
 //! Invariant: a charge here is what its parts cost when nothing decides anything: a look whether the key is there, the
-//! intent, the booking at the sandbox's operator, the outcome, and with Redis a flight around them. It has no keys, limits,
-//! deadlines, validation, log, metrics or repeats, so that nothing that has them can be faster. It tells how much of the
-//! distance between the ledger and the gateway is the gateway's own.
+//! account, the intent, the booking, the outcome, and with Redis a flight around them; the operator is the sandbox's, or one
+//! behind HTTP. It has no keys, limits, deadlines, validation, log, metrics or repeats, so that nothing that has them can be
+//! faster. It tells how much of the distance between the ledger and the gateway is the gateway's own.
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -13,21 +13,21 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use onbill::adapters::clock::SystemClock;
+use onbill::adapters::csp::http::{HttpCsp, Settings as HttpSettings};
 use onbill::adapters::csp::sandbox::{Sandbox, Settings as SandboxSettings};
 use onbill::adapters::ephemeral::redis::{RedisEphemeral, Settings as RedisSettings, Tls, Topology};
 use onbill::adapters::ledger::postgres::PostgresLedger;
 use onbill::adapters::ledger::sqlite::SqliteLedger;
 use onbill::adapters::secrets::SeededSecrets;
 use onbill::domain::address::{Address, Msisdn};
-use onbill::domain::ids::{AccountRef, ChargeCode, CorrelationId, InstanceId};
+use onbill::domain::ids::{ChargeCode, CorrelationId, InstanceId};
 use onbill::domain::money::Currency;
 use onbill::domain::trace::Trace;
 use onbill::faces::pb::v1;
 use onbill::faces::pb::v1::transaction_service_server::{TransactionService, TransactionServiceServer};
-use onbill::ports::csp::{CallContext, ChargeOrder, Csp as _};
+use onbill::ports::csp::{CallContext, ChargeOrder, Csp, Identifier};
 use onbill::ports::ephemeral::{Ephemeral, Ticket};
 use onbill::ports::ledger::Ledger;
-use onbill::ports::sandbox::SandboxCsp as _;
 use tonic::{Request, Response, Status};
 
 use super::{bare, driven, ground};
@@ -38,13 +38,27 @@ const FLIGHT: Duration = Duration::from_secs(40);
 struct Floor {
     ledger: Arc<dyn Ledger>,
     flights: Option<RedisEphemeral>,
-    operator: Sandbox,
+    operator: Arc<dyn Csp>,
 }
 
 /// On SQLite.
 pub async fn sqlite(directory: &Path) -> Infallible {
     let ledger = SqliteLedger::open(directory).expect("it opens");
-    serve(Floor { ledger: Arc::new(ledger), flights: None, operator: operator(directory) }).await
+    serve(Floor { ledger: Arc::new(ledger), flights: None, operator: sandbox(directory) }).await
+}
+
+/// On SQLite, before an operator behind HTTP.
+pub async fn before_http(directory: &Path, url: &str) -> Infallible {
+    let ledger = SqliteLedger::open(directory).expect("it opens");
+    let settings = HttpSettings {
+        url: url.parse().expect("a URL"),
+        api_key: None,
+        ca_pem: None,
+        client_pem: None,
+        not_applied: Vec::new(),
+    };
+    let operator = HttpCsp::new(settings).expect("nothing to read");
+    serve(Floor { ledger: Arc::new(ledger), flights: None, operator: Arc::new(operator) }).await
 }
 
 /// On PostgreSQL and Redis, with the settings that a gateway has by default.
@@ -66,16 +80,16 @@ pub async fn stores(directory: &Path, url: String, redis_port: u16) -> Infallibl
         answers_kept: Duration::ZERO,
     };
     let flights = RedisEphemeral::open(&redis, Arc::new(SeededSecrets::new(1))).expect("settings that can work");
-    serve(Floor { ledger: Arc::new(ledger), flights: Some(flights), operator: operator(directory) }).await
+    serve(Floor { ledger: Arc::new(ledger), flights: Some(flights), operator: sandbox(directory) }).await
 }
 
-fn operator(directory: &Path) -> Sandbox {
+fn sandbox(directory: &Path) -> Arc<dyn Csp> {
     let settings = SandboxSettings {
         currency: Currency::from_code("MXN").expect("a currency"),
         time_zone: TimeZone::UTC,
         clock: Arc::new(SystemClock::new()),
     };
-    Sandbox::open(&directory.join("operator.sqlite"), settings).expect("a bill")
+    Arc::new(Sandbox::open(&directory.join("operator.sqlite"), settings).expect("a bill"))
 }
 
 async fn serve(floor: Floor) -> Infallible {
@@ -99,15 +113,6 @@ impl TransactionService for Floor {
             flights.begin_flight(&key, None, &ticket, FLIGHT).await.expect("a flight");
         }
         assert!(self.ledger.recall(&key).await.expect("an answer").is_none(), "every charge is new");
-        let address = Address::Msisdn(Msisdn::new(&asked.address));
-        let account = self.operator.account_of(&address).unwrap_or_else(|| AccountRef::new("nobody"));
-        let order = ChargeOrder {
-            reference: record.reference,
-            account,
-            charge_code: ChargeCode::new("BASIC"),
-            money: record.money,
-            bill_text: asked.partner_product,
-        };
         let correlation = CorrelationId::parse("floor").expect("well formed");
         let call = CallContext {
             trace: Trace::begun_by(&correlation),
@@ -115,6 +120,16 @@ impl TransactionService for Floor {
             partner: None,
             trace_state: None,
             budget: Duration::from_secs(5),
+        };
+        let who = Identifier::Address(Address::Msisdn(Msisdn::new(&asked.address)));
+        let code = ChargeCode::new("BASIC");
+        let account = self.operator.account(&who, Some(&code), &call).await.expect("an answer").expect("an account");
+        let order = ChargeOrder {
+            reference: record.reference,
+            account: account.reference,
+            charge_code: code,
+            money: record.money,
+            bill_text: asked.partner_product,
         };
         self.ledger.commit(intent).await.expect("an answer");
         self.operator.charge(&order, &call).await.expect("it is booked");

@@ -106,6 +106,7 @@ pub struct Bench {
     redis: std::sync::OnceLock<redis::Server>,
     collector: std::sync::OnceLock<Proc>,
     half_of_peak: std::sync::OnceLock<u32>,
+    slow_call_us: std::sync::OnceLock<f64>,
 }
 
 impl Bench {
@@ -114,8 +115,9 @@ impl Bench {
         let own = std::env::current_exe().expect("this program has a path");
         let disk = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
         let (collector, half_of_peak) = (std::sync::OnceLock::new(), std::sync::OnceLock::new());
+        let slow_call_us = std::sync::OnceLock::new();
         let (onbill, grown) = (env!("CARGO_BIN_EXE_onbill").into(), Grown::new(0, None));
-        Self { machine, onbill, own, seconds, disk, grown, postgres, redis, collector, half_of_peak }
+        Self { machine, onbill, own, seconds, disk, grown, postgres, redis, collector, half_of_peak, slow_call_us }
     }
 
     pub fn directory(&self) -> TempDir {
@@ -216,9 +218,27 @@ impl Bench {
 
     /// A CSP that takes 20 ms a call, and a gateway before it.
     pub fn before_a_slow_csp(&self) -> Result<(Proc, Proc), String> {
-        let csp = self.bare(&["csp", "20"], true)?;
+        let csp = self.slow_csp()?;
         let gateway = self.gateway(&Self::with_csp(&csp.url))?;
         Ok((csp, gateway))
+    }
+
+    /// A CSP that takes 20 ms a call.
+    pub fn slow_csp(&self) -> Result<Proc, String> {
+        self.bare(&["csp", "20"], true)
+    }
+
+    /// That CSP called directly, as often as charges at half of the peak call it.
+    pub fn slow_calls(&self) -> Result<Sample, String> {
+        let csp = self.slow_csp()?;
+        let calls = self.half_of_peak().saturating_mul(2).to_string();
+        let load = ["--rate", &calls, "--in-flight", "512", "--face", "json", "--mix", "validate", "--any-target"];
+        self.load(&csp.url, &[csp.pid()], &load)
+    }
+
+    /// How long such a call takes, in microseconds, as a look at it says: its 20 ms, and the way there and back.
+    pub fn slow_call_us(&self) -> f64 {
+        *self.slow_call_us.get_or_init(|| self.slow_calls().ok().and_then(|calls| calls.p50_us).expect("calls"))
     }
 
     fn collector(&self) -> &Proc {

@@ -24,6 +24,7 @@
 )]
 
 mod bare;
+mod bars;
 mod contenders;
 #[path = "../load.rs"]
 #[allow(dead_code, reason = "the other benches use the rest")]
@@ -50,7 +51,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 
-use contenders::{BARS, CONTENDERS, Contender};
+use bars::BARS;
+use contenders::{CONTENDERS, Contender};
 use gateway::Bench;
 use machine::{Busy, Machine};
 use table::Outcome;
@@ -171,6 +173,7 @@ fn play(words: &[String]) {
                 match bare::csp(Duration::from_millis(delay.parse().expect("milliseconds"))).await {}
             }
             [what, directory] if what == "floor" => match floor::sqlite(Path::new(directory)).await {},
+            [what, directory, url] if what == "floor" => match floor::before_http(Path::new(directory), url).await {},
             [what, directory, url, redis] if what == "floor" => {
                 let redis = redis.parse().expect("a port");
                 match floor::stores(Path::new(directory), url.clone(), redis).await {}

@@ -4,7 +4,8 @@
 
 use std::fmt::Write as _;
 
-use super::contenders::{CONTENDERS, Limit};
+use super::bars::Limit;
+use super::contenders::CONTENDERS;
 use super::sample::Kind;
 use super::table::{Held, Outcome, label, shown};
 

@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::Samples;
-use super::contenders::{BARS, Bar, CONTENDERS, Contender, Limit};
+use super::bars::{BARS, Bar, Limit};
+use super::contenders::{CONTENDERS, Contender};
 use super::gateway::Bench;
 use super::machine;
 use super::sample::{Kind, Sample, Spread};

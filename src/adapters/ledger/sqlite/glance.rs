@@ -24,6 +24,14 @@ const SKIPPED_MAX: u32 = 4096;
 /// A connection of its own, and whether to use it.
 pub(super) struct Glance(Mutex<Eye>);
 
+/// What came of a look.
+pub(super) enum Seen {
+    /// The record, or that there is none.
+    Found(Option<Box<Transaction>>),
+    /// Nothing: the readers are to be asked.
+    Nothing,
+}
+
 struct Eye {
     connection: Connection,
     pace: Pace,
@@ -37,21 +45,21 @@ impl Glance {
         Ok(Self(Mutex::new(Eye { connection, pace: Pace::default() })))
     }
 
-    /// The record under a key, or that there is none; `None`: ask the readers.
-    pub(super) fn recall(&self, key: &TransactionKey) -> Option<Option<Transaction>> {
+    /// Looks for the record under a key.
+    pub(super) fn recall(&self, key: &TransactionKey) -> Seen {
         let mut eye = match self.0.try_lock() {
             Ok(eye) => eye,
             Err(TryLockError::Poisoned(poisoned)) => PoisonError::into_inner(poisoned),
-            Err(TryLockError::WouldBlock) => return None,
+            Err(TryLockError::WouldBlock) => return Seen::Nothing,
         };
         if !eye.pace.is_due() {
-            return None;
+            return Seen::Nothing;
         }
         let began = Instant::now();
         let found = statements::recall(&eye.connection, key);
         eye.pace.took(began.elapsed());
         // The readers meet the same fault, and tell of it.
-        found.ok()
+        found.map_or(Seen::Nothing, |record| Seen::Found(record.map(Box::new)))
     }
 }
 
@@ -85,7 +93,7 @@ mod tests {
 
     /// Looks that are left out until one is due.
     fn left_out(pace: &mut Pace) -> u32 {
-        (0..).find(|_| pace.is_due()).expect("one is due")
+        (0..=SKIPPED_MAX).find(|_| pace.is_due()).expect("one is due")
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::callers::{Answer, Callers};
 use super::error::{OpenError, Stopped, unavailable};
-use super::glance::Glance;
+use super::glance::{Glance, Seen};
 use super::statements;
 use crate::domain::transaction::{Transaction, TransactionKey};
 use crate::ports::ledger::LedgerUnavailable;
@@ -63,8 +63,8 @@ impl Readers {
     /// Reads one record.
     pub(super) async fn recall(&self, key: &TransactionKey) -> Result<Option<Transaction>, LedgerUnavailable> {
         match self.glance.recall(key) {
-            Some(found) => Ok(found),
-            None => self.records.recall(key.clone()).await,
+            Seen::Found(found) => Ok(found.map(|record| *record)),
+            Seen::Nothing => self.records.recall(key.clone()).await,
         }
     }
 }
