@@ -89,7 +89,12 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::SqliteLedger;
     use super::*;
+    use crate::domain::transaction::{Expected, UnitOfWork, samples};
+    use crate::ports::ledger::Ledger as _;
 
     /// Looks that are left out until one is due.
     fn left_out(pace: &mut Pace) -> u32 {
@@ -109,5 +114,47 @@ mod tests {
         pace.took(Duration::from_micros(20));
         assert_eq!(left_out(&mut pace), 0);
         assert_eq!(left_out(&mut pace), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn while_another_looks_the_readers_answer() {
+        let directory = tempfile::TempDir::new().expect("a directory");
+        let ledger = Arc::new(SqliteLedger::open(directory.path()).expect("it opens"));
+        let charges: Vec<_> = (0..60).map(|number| samples::charge(&format!("c{number}"), "10")).collect();
+        for charge in charges.iter().step_by(2) {
+            ledger.commit(UnitOfWork::of(charge.clone(), Expected::Absent)).await.expect("it is written");
+        }
+        let (looks, has_looked) = std::sync::mpsc::channel::<()>();
+        let (held, is_held) = std::sync::mpsc::channel::<()>();
+        let other = Arc::clone(&ledger);
+        let another = std::thread::spawn(move || {
+            let _eye = other.readers.glance.0.lock().expect("nobody has panicked");
+            held.send(()).expect("the test goes on");
+            // It looks until the test is over.
+            let _ = has_looked.recv();
+        });
+        is_held.recv().expect("it looks");
+        assert!(matches!(ledger.readers.glance.recall(&charges[0].key), Seen::Nothing));
+        let asked: Vec<_> = charges
+            .iter()
+            .map(|charge| {
+                let (ledger, key) = (Arc::clone(&ledger), charge.key.clone());
+                tokio::spawn(async move { ledger.recall(&key).await.expect("the readers answer") })
+            })
+            .collect();
+        for (number, (answer, charge)) in asked.into_iter().zip(&charges).enumerate() {
+            let found = answer.await.expect("no panic");
+            assert_eq!(found.map(|record| record.key), (number % 2 == 0).then(|| charge.key.clone()));
+        }
+        drop(looks);
+        another.join().expect("no panic");
+        assert!(matches!(ledger.readers.glance.recall(&charges[0].key), Seen::Found(Some(_))));
+    }
+
+    #[test]
+    fn what_a_look_cannot_read_is_left_to_the_readers() {
+        let empty = Connection::open_in_memory().expect("memory");
+        let glance = Glance::through(empty).expect("a connection");
+        assert!(matches!(glance.recall(&samples::charge("c1", "10").key), Seen::Nothing));
     }
 }

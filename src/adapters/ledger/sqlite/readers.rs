@@ -40,7 +40,7 @@ pub(super) struct Recall {
 
 /// All reading threads, and the glance that spares them.
 pub(super) struct Readers {
-    glance: Glance,
+    pub(super) glance: Glance,
     /// For single records.
     records: Lane<Recall>,
     /// For lists.
