@@ -2,8 +2,9 @@
 //!
 //! Invariant: what was answered is durable (synchronous commit), uniqueness is a constraint of the table, and any number
 //! of gateways work on one database without knowing of one another: rows are locked in one order, leases run out by the
-//! clock, and nothing is ended because a gateway starts. A few writers commit in groups, and a bounded pool reads, single records in groups too. Reading
-//! order: `schema`, `plan`, `ready`, `statements`, `batch`, `writer`, `pool`, `recalls`. What people ask of it is in `inspect` and `verify`.
+//! clock, and nothing is ended because a gateway starts. A few writers commit in groups, and a bounded pool reads, single
+//! records in groups too. Reading order: `schema`, `plan`, `ready`, `statements`, `batch`, `writer`, `pool`, `recalls`. What
+//! people ask of it is in `inspect` and `verify`.
 
 mod batch;
 mod counters;
@@ -64,10 +65,11 @@ impl PostgresLedger {
         let checked = tokio::time::timeout(patience, check(&connection)).await;
         checked.unwrap_or_else(|_| Err(OpenError::of(&Trouble::Slow(patience))))?;
         let lists = settings.readers_max.div_ceil(READERS_TO_A_LIST);
-        let records = Pool::new(connector.clone(), settings.readers_max.saturating_sub(lists), Plans::Kept);
+        let records = settings.readers_max.saturating_sub(lists);
+        let pool = Pool::new(connector.clone(), records, Plans::Kept);
         Ok(Self {
             writers: Writers::start(&connector, settings),
-            records: Recalls::start(records, settings.queue_max, patience),
+            records: Recalls::start(pool, records, settings.queue_max, patience),
             lists: Pool::new(connector, lists, Plans::Anew),
         })
     }

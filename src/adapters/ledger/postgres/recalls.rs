@@ -1,8 +1,9 @@
 //! Looks at single records, those that come together with one question.
 //!
 //! Invariant: what is read is what the server held after it was asked for, and everybody hears once. A few questions are
-//! under way at a time, each over a connection of its own, so that one that is slow holds up few; what comes meanwhile
-//! waits, no more than the queue holds and no longer than its bound. The statement and how often it is sent are not here.
+//! under way at a time, each over a connection of its own, so that one that is slow holds up few. What comes meanwhile waits,
+//! no more than the queue holds; what has waited beyond its bound when a question ends is not asked about any more, so that
+//! nobody waits longer than that and two questions. The statement and how often it is sent are not here.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,9 +19,10 @@ use super::reads;
 use crate::domain::transaction::{Transaction, TransactionKey};
 use crate::ports::ledger::LedgerUnavailable;
 
-/// Most records of one question: more gain little, and their callers would hear of the first with the last.
-const RECORDS_AT_A_TIME_MAX: usize = 64;
-/// Questions under way at a time.
+/// Most records of one question: more gain little, and where each has to come from a slow disk they must not take as long
+/// together as a statement may.
+const RECORDS_AT_A_TIME_MAX: usize = 16;
+/// Most questions under way at a time: more would each have fewer records.
 const QUESTIONS_MAX: usize = 4;
 
 /// A record to be read.
@@ -34,10 +36,11 @@ struct Recall {
 pub(super) struct Recalls(mpsc::Sender<Recall>);
 
 impl Recalls {
-    /// Takes from the queue, and asks over connections of the pool. To be called in a runtime.
-    pub(super) fn start(pool: Arc<Pool>, queue_max: usize, wait_max: Duration) -> Self {
+    /// Takes from the queue, and asks over connections of the pool, of which there are so many. To be called in a runtime.
+    pub(super) fn start(pool: Arc<Pool>, connections: usize, queue_max: usize, wait_max: Duration) -> Self {
         let (queue, recalls) = mpsc::channel(queue_max.max(1));
-        tokio::spawn(take(recalls, pool, wait_max));
+        let questions = Arc::new(Semaphore::new(connections.clamp(1, QUESTIONS_MAX)));
+        tokio::spawn(take(recalls, questions, pool, wait_max));
         Self(queue)
     }
 
@@ -54,8 +57,7 @@ impl Recalls {
     }
 }
 
-async fn take(mut recalls: mpsc::Receiver<Recall>, pool: Arc<Pool>, wait_max: Duration) {
-    let questions = Arc::new(Semaphore::new(QUESTIONS_MAX));
+async fn take(mut recalls: mpsc::Receiver<Recall>, questions: Arc<Semaphore>, pool: Arc<Pool>, wait_max: Duration) {
     let mut together = Vec::with_capacity(RECORDS_AT_A_TIME_MAX);
     // It is never closed.
     while let Ok(question) = Arc::clone(&questions).acquire_owned().await {
