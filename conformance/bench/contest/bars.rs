@@ -39,6 +39,8 @@ pub const BARS: &[Bar] = &[
     bar("charge-128", "floor-128", Kind::PerS, Limit::Told),
     bar("charge-128", "sqlite-128-two", Kind::PerS, Limit::Told),
     bar("charge-stores", "postgres-128", Kind::PerS, Limit::AtLeast(0.60)),
+    bar("postgres-128", "postgres-singly", Kind::PerS, Limit::Told),
+    bar("charge-stores", "postgres-singly", Kind::PerS, Limit::Told),
     bar("floor-stores", "postgres-128", Kind::PerS, Limit::Told),
     bar("charge-stores", "floor-stores", Kind::PerS, Limit::Told),
     bar("replay", "tonic-streams", Kind::PerS, Limit::AtLeast(0.50)),

@@ -93,7 +93,16 @@ pub const CONTENDERS: &[Contender] = &[
         run: |bench| on_floor(bench, "128"),
     },
     Contender { name: "charge-128", what: "gRPC charge on SQLite, 128 in flight", run: |bench| charge(bench, "128") },
-    Contender { name: "postgres-128", what: "raw ledger on PostgreSQL, 128 in flight", run: raw_postgres },
+    Contender {
+        name: "postgres-128",
+        what: "raw ledger on PostgreSQL, 128 in flight",
+        run: |bench| raw_postgres(bench, "postgres"),
+    },
+    Contender {
+        name: "postgres-singly",
+        what: "PostgreSQL, one commit a statement over 32 connections, 128 in flight",
+        run: |bench| raw_postgres(bench, "postgres-singly"),
+    },
     Contender {
         name: "floor-stores",
         what: "bare tonic with PostgreSQL, Redis and the operator behind it, 128 in flight",
@@ -299,10 +308,10 @@ fn raw_sample(command: &mut std::process::Command) -> Result<Sample, String> {
     serde_json::from_slice(&output.stdout).map_err(|_| String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-fn raw_postgres(bench: &Bench) -> Result<Sample, String> {
+fn raw_postgres(bench: &Bench, store: &str) -> Result<Sample, String> {
     let database = Database::on(bench.postgres());
     let mut command = bench.machine.server(&bench.own.to_string_lossy());
-    command.args(["role", "raw", "postgres", "128", &bench.seconds.to_string(), "0", &database.url()]);
+    command.args(["role", "raw", store, "128", &bench.seconds.to_string(), "0", &database.url()]);
     raw_sample(&mut command)
 }
 
@@ -344,6 +353,7 @@ pub async fn raw_role(words: &[String]) -> Sample {
     let order = super::raw::Order { in_flight, seconds: number(seconds), rate_per_s };
     match store.as_str() {
         "sqlite" => super::raw::sqlite(Path::new(place), &order).await,
+        "postgres-singly" => super::raw::postgres_singly(place.clone(), &order).await,
         _ => super::raw::postgres(place.clone(), &order).await,
     }
 }

@@ -5,8 +5,8 @@
 //! against a figure but in the table: no test fails because a machine is slow.
 //!
 //! Ledgers of ten million transactions are measured where they are asked for (`--only grown`): filling them takes minutes
-//! and 20 GB of disk. Not here: what such a ledger does without the gateway (`--bench growth`), and groups of commits against
-//! one commit for each statement (`--bench postgres`).
+//! and 20 GB of disk. Not here: what such a ledger does without the gateway (`--bench growth`), and what groups of commits
+//! cost the server, against one commit for each statement over few and many connections (`--bench postgres`).
 
 #![forbid(unsafe_code)]
 #![allow(
@@ -43,6 +43,8 @@ mod page;
 mod peers;
 mod raw;
 mod sample;
+#[path = "../singles.rs"]
+mod singles;
 mod table;
 
 use std::collections::BTreeMap;

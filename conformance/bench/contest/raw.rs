@@ -12,15 +12,18 @@ use onbill::adapters::ledger::postgres::PostgresLedger;
 use onbill::adapters::ledger::sqlite::SqliteLedger;
 use onbill::commands::load::pace::{Pace, Span};
 use onbill::commands::load::tally::Latencies;
-use onbill::ports::ledger::Ledger;
 
 use super::driven;
 use super::ground;
 use super::machine;
 use super::sample::Sample;
+use super::singles::Singles;
 
 /// Before anything is measured.
 const WARM_UP: Duration = Duration::from_secs(1);
+
+/// Connections without groups.
+const SINGLES: usize = 32;
 
 /// What is driven, and how.
 pub struct Order {
@@ -31,17 +34,33 @@ pub struct Order {
 
 /// In SQLite.
 pub async fn sqlite(directory: &Path, order: &Order) -> Sample {
-    drive(&Arc::new(SqliteLedger::open(directory).expect("it opens")), order).await
+    drive(&Arc::new(SqliteLedger::open(directory).expect("it opens")), driven::pair, order).await
 }
 
 /// In PostgreSQL, with the settings that a gateway has by default.
 pub async fn postgres(url: String, order: &Order) -> Sample {
     let settings = ground::settings(url);
     onbill::adapters::ledger::postgres::migrate(&settings).await.expect("it migrates");
-    drive(&Arc::new(PostgresLedger::open(&settings).await.expect("it opens")), order).await
+    drive(&Arc::new(PostgresLedger::open(&settings).await.expect("it opens")), driven::pair, order).await
 }
 
-async fn drive<L: Ledger + 'static>(ledger: &Arc<L>, order: &Order) -> Sample {
+/// In PostgreSQL without groups: each statement is a commit of its own, over as many connections as serve it best here.
+pub async fn postgres_singly(url: String, order: &Order) -> Sample {
+    onbill::adapters::ledger::postgres::migrate(&ground::settings(url.clone())).await.expect("it migrates");
+    drive(&Arc::new(Singles::open(&url, SINGLES).await), pair_singly, order).await
+}
+
+async fn pair_singly(singles: Arc<Singles>, number: u64) {
+    let (intent, outcome) = driven::units(&driven::ordered(number));
+    singles.intent(&intent).await;
+    singles.outcome(&outcome).await;
+}
+
+async fn drive<T, F>(target: &Arc<T>, pair: fn(Arc<T>, u64) -> F, order: &Order) -> Sample
+where
+    T: Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
     let duration = Some(Duration::from_secs(order.seconds.into()));
     let span = Span { warm_up: WARM_UP, duration, calls_max: None, rate_per_s: order.rate_per_s };
     let pace = Arc::new(Pace::begin(span));
@@ -50,11 +69,11 @@ async fn drive<L: Ledger + 'static>(ledger: &Arc<L>, order: &Order) -> Sample {
     let numbers = Arc::new(AtomicU64::new(0));
     let tasks: Vec<_> = (0..order.in_flight)
         .map(|_| {
-            let (ledger, pace, numbers) = (Arc::clone(ledger), Arc::clone(&pace), Arc::clone(&numbers));
+            let (target, pace, numbers) = (Arc::clone(target), Arc::clone(&pace), Arc::clone(&numbers));
             tokio::spawn(async move {
                 let mut latencies = Latencies::default();
                 while let Some(turn) = pace.next().await {
-                    driven::pair(Arc::clone(&ledger), numbers.fetch_add(1, Ordering::Relaxed)).await;
+                    pair(Arc::clone(&target), numbers.fetch_add(1, Ordering::Relaxed)).await;
                     if turn.measured {
                         latencies.record(turn.due.elapsed());
                     }
